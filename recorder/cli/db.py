@@ -1,0 +1,56 @@
+"""`recorder db`: what schema a store has, whether it is sound, and bringing it to the present one."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["db"]
+
+
+@click.group(short_help="The database's schema: upgrade, current, check.")
+def db() -> None:
+    """Look after the store's schema. A SQLite store upgrades itself; PostgreSQL waits for `recorder db upgrade`."""
+
+
+def _url(context: click.Context) -> str:
+    from recorder import config
+
+    named = context.obj["store"] if context.obj["store"] is not None else config.load().store
+    return config.store_url(named, create=False)
+
+
+@db.command()
+@click.pass_context
+def current(context: click.Context) -> None:
+    """Print the store's schema revision."""
+    from recorder.store import describe_store
+
+    state = describe_store(_url(context))
+    click.echo(state.revision or ("empty" if state.empty else "not a recorder store"))
+
+
+@db.command()
+@click.pass_context
+def upgrade(context: click.Context) -> None:
+    """Bring the store to the schema of this recorder. A SQLite store is copied first."""
+    from recorder.store import migrate_store
+
+    before, after = migrate_store(_url(context))
+    if before == after:
+        click.echo(f"schema {after}: up to date", err=True)
+    else:
+        click.echo(f"schema {before or 'none'} -> {after}", err=True)
+
+
+@db.command()
+@click.pass_context
+def check(context: click.Context) -> None:
+    """Compare the store's tables with what this recorder writes. Exits with 4 where they differ."""
+    from recorder.store import check_store
+
+    differences = check_store(_url(context))
+    for difference in differences:
+        click.echo(difference)
+    if differences:
+        context.exit(4)
+    click.echo("the tables are as they should be", err=True)

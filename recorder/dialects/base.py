@@ -1,0 +1,357 @@
+"""What every dialect is made of: the protocol itself, and the few ways of looking at a Request and at what came back.
+
+A dialect is one wire protocol: how to recognise its requests, which parameters they carry, and what a recording of it
+means. It works on values alone and refuses to know SQL, HTTP libraries and sockets. Bytes from strangers are the rule,
+so nothing here trusts a shape: what is not there, or not of the expected type, is None.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Protocol
+
+from pydantic_core import from_json
+
+from recorder import sse
+from recorder.recording import Event, Head, Kind, Reading, Recording, Request, Status, StopReason, storable
+
+__all__ = [
+    "ODD",
+    "REASON_OF_STATUS",
+    "Answer",
+    "Dialect",
+    "Texts",
+    "body_of",
+    "dig",
+    "digest",
+    "error_of",
+    "integer",
+    "is_token",
+    "parse",
+    "path_of",
+    "query_of",
+    "string",
+    "without_absent",
+]
+
+
+class Dialect(Protocol):
+    """One wire protocol. Implementations are stateless; all four methods are pure functions of their arguments."""
+
+    @property
+    def name(self) -> str:
+        """What the store calls it."""
+
+    def recognises(self, request: Request) -> bool:
+        """Whether this is a request of this protocol: by method, path shape and body, below any prefix."""
+
+    def parameters(self, request: Request) -> dict[str, Any]:
+        """The hot parameters of a request of this protocol, under the names of the columns of `recordings`: model,
+        assistant_id, thread_id, max_prompt_tokens, max_completion_tokens, truncation_strategy, stream.
+
+        What the request does not say, or says in a type that the column cannot hold, is absent.
+        """
+
+    def read(self, recording: Recording, events: Iterable[Event]) -> Reading:
+        """What the recording means. `events` are its rows in order, without `wire`; content codings are off.
+
+        One pass; a prefix of the rows (a stream that was cut, a recording without `end`) is as good as all of them.
+        """
+
+
+# -- JSON from strangers ----------------------------------------------------------------------------------------------
+
+#: What a payload of an unexpected shape raises while it is read; it is noted as malformed, and the reading goes on.
+ODD: Final = (ValueError, TypeError, LookupError, AttributeError)
+
+#: Integers that a 64-bit column holds; anything else on the wire stays in the payload alone.
+_MOST: Final = (1 << 63) - 1
+
+
+def parse(data: bytes) -> Any:
+    """The value of a JSON text. Raises ValueError for what is none, however it is broken.
+
+    The last of several equal keys counts, as in the SDKs. Invalid UTF-8 reads as U+FFFD, as in an EventSource.
+    """
+    try:
+        return from_json(data)
+    except ValueError:
+        # pydantic_core refuses what the standard library reads: lone surrogates, invalid UTF-8, deep nesting.
+        try:
+            return json.loads(data.decode(errors="replace"))
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+
+
+def string(value: object) -> str | None:
+    """The text of a JSON string; None for anything else and for the empty string."""
+    return storable(value) if isinstance(value, str) and value else None
+
+
+def integer(value: object) -> int | None:
+    """A JSON number as a count; None for anything that is no whole number of at most 64 bits."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MOST:
+        return None
+    return value
+
+
+def dig(value: Any, *path: str) -> Any:
+    """The value below nested JSON objects; None where the path ends early."""
+    for name in path:
+        if not isinstance(value, dict):
+            return None
+        value = value.get(name)
+    return value
+
+
+def error_of(value: Any) -> dict[str, str] | None:
+    """`code`, `type` and `message` of an error object, nested under `error` or flat, each where it is given.
+
+    None where the value is no error: an object with an `error` that is not null, or one that has both a `message` and
+    a `code` or `type` and no `id`.
+    """
+    error = dig(value, "error")
+    if error is None and isinstance(value, dict) and "id" not in value and ("code" in value or "type" in value):
+        error = value if isinstance(value.get("message"), str) else None
+    if error is None or error is False:
+        return None
+    if not isinstance(error, dict):
+        return without_absent(message=string(error))
+    code = error.get("code")
+    return without_absent(
+        code=string(code) or (str(code) if integer(code) is not None else None),
+        type=string(error.get("type")),
+        message=string(error.get("message")),
+    )
+
+
+def without_absent(**values: Any) -> dict[str, Any]:
+    """The arguments that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def digest(text: str) -> str:
+    """A short name for a text (the instructions of a run): 16 hexadecimal digits of its SHA-256."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+# -- the request ------------------------------------------------------------------------------------------------------
+
+
+def path_of(request: Request) -> str:
+    """The path of the request's URL as sent, without query, fragment and trailing slashes."""
+    rest = request.url.split("#", 1)[0].split("?", 1)[0]
+    if "://" in rest:
+        _, _, rest = rest.partition("://")
+        _, _, rest = rest.partition("/")
+    return "/" + rest.strip("/")
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """The query of the request's URL as sent, not percent-decoded; the last of several equal names counts."""
+    _, _, query = request.url.split("#", 1)[0].partition("?")
+    pairs = (pair.partition("=") for pair in query.split("&") if pair)
+    return {name: value for name, _, value in pairs}
+
+
+def body_of(request: Request) -> dict[str, Any]:
+    """The request's JSON object; {} where the body is something else or was not kept."""
+    if not request.body:
+        return {}
+    try:
+        value = parse(request.body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+# -- what came back ---------------------------------------------------------------------------------------------------
+
+_SSE: Final = Kind.SSE.value
+_BODY: Final = Kind.BODY.value
+_HEAD: Final = Kind.HEAD.value
+
+#: What ends a frame; a stream's last bytes that end so are a frame too large to be parsed, any other are its tail.
+_BLANK_LINES: Final = (b"\n\n", b"\r\r", b"\n\r\n")
+
+#: Names of events that nobody knows yet are counted, but a stream may bring any number of them.
+_MOST_NAMES: Final = 32
+
+
+class Answer:
+    """The response, told in one pass: exhaust `frames`, then ask the rest.
+
+    head: status line and headers; None when no response came.
+    streamed: the response is an event stream, by what it says of itself or by what was found in it.
+    body: the bytes of a response that is none.
+    """
+
+    __slots__ = ("_events", "_rest", "body", "body_position", "flags", "head", "malformed", "streamed", "unknown")
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._events = events
+        self._rest: list[bytes] = []
+        self.head: Head | None = None
+        self.streamed = False
+        self.body = b""
+        self.body_position: int | None = None
+        self.flags: set[str] = set()
+        self.malformed: list[int] = []
+        self.unknown: dict[str, int] = {}
+
+    def frames(self) -> Iterator[tuple[int, int, str, bytes]]:
+        """(position, elapsed_us, name, payload) of each event that an EventSource would have dispatched."""
+        first = True
+        for position, kind, elapsed_us, type_, data, raw, _, _ in self._events:
+            if kind == _SSE:
+                if self._rest:
+                    self._too_large()
+                if raw is not None:
+                    payload = sse.payload(type_, data, raw, first=first)
+                    if payload is not None:
+                        yield position, elapsed_us, sse.event_name(type_, raw, first=first), payload
+                elif data is not None:
+                    yield position, elapsed_us, type_ or "message", data
+                else:
+                    self.flags.add("payload_missing")
+                first = False
+            elif kind == _BODY:
+                self._piece(position, data)
+            elif kind == _HEAD and data is not None:
+                self._headers(Head.from_json(data))
+        self.streamed = self.streamed or not first
+        self._finish()
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status; None when no response came."""
+        return self.head.status if self.head else None
+
+    @property
+    def ok(self) -> bool:
+        """A response came and its status is 2xx."""
+        return self.head is not None and 200 <= self.head.status < 300
+
+    @property
+    def refused(self) -> bool:
+        """A response came and its status says that the request failed."""
+        return self.head is not None and self.head.status >= 400
+
+    def json(self) -> Any:
+        """The value of a body that is no stream; None where there is none or it is no JSON (then flagged)."""
+        if not self.body:
+            return None
+        try:
+            return parse(self.body)
+        except ValueError:
+            self.flags.add("malformed_json")
+            return None
+
+    def broken(self, position: int) -> None:
+        """An event's payload is not what its name promises: noted, and the reading goes on."""
+        self.flags.add("malformed_json")
+        if len(self.malformed) < _MOST_NAMES:
+            self.malformed.append(position)
+
+    def unheard(self, name: str) -> None:
+        """An event of a name that this dialect does not know."""
+        if name in self.unknown or len(self.unknown) < _MOST_NAMES:
+            self.unknown[name] = self.unknown.get(name, 0) + 1
+
+    def judge(self, *, asked: bool, terminal: bool, marker: bool) -> tuple[str, ...]:
+        """The flags, with those that tell a silent truncation. SDKs end such streams without an error.
+
+        asked: the request wanted a stream. terminal: the protocol said how it ended. marker: the end marker was seen,
+        or none is due.
+        """
+        if self.refused:
+            self.flags.add("http_error")
+        elif self.ok:
+            if asked and not self.streamed:
+                self.flags.add("not_sse")
+            if (asked or self.streamed) and not terminal:
+                self.flags.add("no_terminal_event")
+            if self.streamed and not marker:
+                self.flags.add("no_end_marker")
+        return tuple(sorted(self.flags))
+
+    def facts(self) -> dict[str, Any]:
+        """What every dialect keeps of the response beside its own facts."""
+        return without_absent(
+            http_status=self.status, malformed=self.malformed or None, unknown_events=self.unknown or None
+        )
+
+    def _headers(self, head: Head) -> None:
+        self.head = head
+        content_type = head.get("content-type") or ""
+        self.streamed = content_type.split(";")[0].strip().lower() == "text/event-stream"
+
+    def _piece(self, position: int, data: bytes | None) -> None:
+        if self.body_position is None:
+            self.body_position = position
+        if data is None:
+            self.flags.add("payload_missing")
+        else:
+            self._rest.append(data)
+
+    def _too_large(self) -> None:
+        self.flags.add("oversize_frame")
+        self._rest.clear()
+
+    def _finish(self) -> None:
+        if not self.streamed:
+            self.body = b"".join(self._rest)
+        elif self._rest:
+            end = b"".join(self._rest[-2:])[-3:]
+            self.flags.add("oversize_frame" if end.endswith(_BLANK_LINES) else "unterminated_tail")
+        self._rest = []
+
+
+class Texts:
+    """Text that arrives in pieces, by where it belongs; order of first appearance. Cheap for thousands of pieces."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self) -> None:
+        self._pieces: dict[Any, list[str]] = {}
+
+    def add(self, key: Any, text: str) -> None:
+        """One more piece of the text called `key`."""
+        pieces = self._pieces.get(key)
+        if pieces is None:
+            self._pieces[key] = [text]
+        else:
+            pieces.append(text)
+
+    def items(self) -> Iterator[tuple[Any, str]]:
+        """Each key with its text so far."""
+        for key, pieces in self._pieces.items():
+            yield key, "".join(pieces)
+
+    def cleaned(self) -> Iterator[tuple[Any, str]]:
+        """The same, as every database can hold it."""
+        for key, text in self.items():
+            yield key, storable(text)
+
+    def joined(self) -> str | None:
+        """All of it, one text after the other; None where none ever began."""
+        return storable("".join(text for _, text in self.items())) if self._pieces else None
+
+
+def is_token(value: object) -> bool:
+    """Whether a piece of a stream shows something: a string that is not empty."""
+    return isinstance(value, str) and value != ""
+
+
+#: What a neutral stop reason follows from when nothing but the status is said.
+REASON_OF_STATUS: Final[Mapping[str, str]] = {
+    Status.COMPLETED: StopReason.STOP,
+    Status.REQUIRES_ACTION: StopReason.TOOL_CALL,
+    Status.FAILED: StopReason.ERROR,
+    Status.CANCELLED: StopReason.CANCELLED,
+    Status.EXPIRED: StopReason.EXPIRED,
+}

@@ -1,0 +1,34 @@
+"""What is left when no protocol is known: nothing is guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from recorder.dialects.base import Answer
+from recorder.recording import Event, Reading, Recording, Request
+
+__all__ = ["Raw"]
+
+
+class Raw:
+    """Takes any request, knows no parameter, and says of a recording only what holds for every protocol."""
+
+    name: Final = "raw"
+
+    def recognises(self, request: Request) -> bool:
+        """Always."""
+        return True
+
+    def parameters(self, request: Request) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    def read(self, recording: Recording, events: Iterable[Event]) -> Reading:
+        """Status unknown; the flags tell a broken stream."""
+        answer = Answer(events)
+        for _ in answer.frames():
+            pass
+        return Reading(
+            dialect=self.name, flags=answer.judge(asked=False, terminal=True, marker=True), facts=answer.facts()
+        )

@@ -1,0 +1,234 @@
+"""Which recording answers a request, and what is said when none does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Final, get_args
+from uuid import UUID
+
+from .. import match
+from ..dialects.base import path_of
+from ..errors import ReplayMiss, UsageError
+from ..recording import Ending, Recording, Request
+from ..store import Store
+from .chunks import RECORDED, Chunking, parse_chunks
+from .pace import INSTANT, parse_pace
+from .playback import Playback
+from .whole import is_whole, made_to_leave
+
+__all__ = ["Miss", "Player", "emit"]
+
+#: How many of the latest recordings are looked through for the nearest one, and for those made under another rule.
+CANDIDATES: Final = 200
+
+#: How many fields a message names.
+_NAMED: Final = 8
+
+#: The claims of sessions that have a name, by store and name: shared by all players of this process.
+_SESSIONS: dict[tuple[str, str], match.Claims] = {}
+
+
+class Miss(ReplayMiss):
+    """No recording answers this request.
+
+    request_summary: method, path and size of what was asked.
+    nearest: the recording that differs least; None where the store has none with a body to compare.
+    differences: the fields in which it differs, with short texts of both sides. They may quote the request, so they
+        are not part of the message; `report` has them.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        request_summary: str = "",
+        nearest: Recording | None = None,
+        differences: Sequence[match.Difference] = (),
+    ) -> None:
+        super().__init__(message)
+        self.request_summary = request_summary
+        self.nearest = nearest
+        self.differences = tuple(differences)
+
+    def report(self) -> str:
+        """The message, and under it one line for each field that differs."""
+        return "\n".join([str(self), *(f"  {difference}" for difference in self.differences)])
+
+
+class Player:
+    """Answers requests from a store. Any number of threads may use one.
+
+    pace: "instant", "recorded", "xN", or N as a number. chunks: "recorded", "event", "joined", "size:N", "seed:N".
+    repeat: what comes when all recordings of one request have been handed out: "error", "last", or "cycle".
+    rule: what of a request counts. include_partial: whether what is not whole may be chosen.
+    session: whose repeats are counted; players of one process share a session that has a name, and a player without
+        one counts for itself.
+
+    Raises UsageError for a word that is none of these.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        pace: str | float = "instant",
+        chunks: str = "recorded",
+        repeat: match.Repeat = "error",
+        rule: match.Rule = match.DEFAULT,
+        session: str | None = None,
+        include_partial: bool = False,
+    ) -> None:
+        if repeat not in get_args(match.Repeat):
+            raise UsageError(f"repeat {repeat!r} is none: say {', '.join(get_args(match.Repeat))}")
+        self.store = store
+        self.speed = parse_pace(pace)
+        self.chunking = parse_chunks(chunks)
+        self.repeat: match.Repeat = repeat
+        self.rule = rule
+        self.session = session
+        self.include_partial = include_partial
+        self._claims = match.Claims()
+        # What a key gave last: a poll is repeated a hundred times. Read again when all of it is used up.
+        self._known_usable: dict[bytes, tuple[UUID, ...]] = {}
+        self._known_whole: dict[UUID, bool] = {}  # of ended recordings: they change no more
+
+    # -- finding -------------------------------------------------------------------------------------------------------
+
+    def find(self, request: Request, *, session: str | None = None) -> Recording:
+        """The recording that answers this request (given as sent, unredacted), which is then used up for the session.
+
+        `session` stands for the player's own for this one request. Raises Miss.
+        """
+        key = match.key(request, self.rule)
+        claims = self._claims_of(session or self.session)
+        claimed = claims.claim(key, self._known_usable.get(key, ()))
+        if claimed is not None:
+            return self.store.recording(claimed)
+        found = self._keyed(request, key)
+        usable = {recording.recording_id: recording for recording in found if self._may_choose(recording)}
+        self._known_usable[key] = tuple(usable)
+        claimed = claims.claim(key, tuple(usable), self.repeat)
+        if claimed is None:
+            raise self._miss(request, found, list(usable.values()))
+        return usable[claimed]
+
+    def _keyed(self, request: Request, key: bytes) -> list[Recording]:
+        """The recordings of this key under this player's rule, in recorded order."""
+        rule = self.rule.to_text()
+        stored = self.store.find(key)
+        same = [recording for recording in stored if recording.match_rule == rule or self._gives(recording, key)]
+        if same:
+            return same
+        others = [recording for recording in self._candidates(request) if recording.match_rule != rule]
+        return sorted(
+            (recording for recording in others if self._gives(recording, key)),
+            key=lambda recording: recording.recording_id,
+        )
+
+    def _gives(self, recording: Recording, key: bytes) -> bool:
+        return match.key(recording.request, self.rule) == key
+
+    def _candidates(self, request: Request) -> list[Recording]:
+        """The recordings to compare with, if they have a body: those of the same path and method first."""
+        found = self.store.candidates(request.method, path_of(request), CANDIDATES)
+        return [recording for recording in found if recording.request.body is not None]
+
+    def _not_kept(self, request: Request) -> Recording | None:
+        """The newest recording of this very body that kept its SHA-256 alone."""
+        digest = sha256(request.body or b"").digest()
+        found = self.store.candidates(request.method, path_of(request), CANDIDATES)
+        return next((recording for recording in found if recording.request.body_sha256 == digest), None)
+
+    def _claims_of(self, session: str | None) -> match.Claims:
+        if session is None:
+            return self._claims
+        return _SESSIONS.setdefault((self.store.url, session), match.Claims())
+
+    def _may_choose(self, recording: Recording) -> bool:
+        if not _is_kept(recording):
+            return False
+        return self.include_partial or self._is_whole(recording) or made_to_leave(recording.ending)
+
+    def _is_whole(self, recording: Recording) -> bool:
+        known = self._known_whole.get(recording.recording_id)
+        if known is None:
+            known = is_whole(self.store, recording)
+            if recording.ending is not None:
+                self._known_whole[recording.recording_id] = known
+        return known
+
+    def _miss(self, request: Request, found: Sequence[Recording], usable: Sequence[Recording]) -> Miss:
+        kept = [recording for recording in found if _is_kept(recording)]
+        nearest = next(reversed(usable or kept or found), None)
+        differences: Sequence[match.Difference] = ()
+        if usable:
+            why = f"it was recorded {_times(usable)} and replayed as often; record more, or say repeat=last or cycle"
+        elif kept:
+            why = (
+                f"it was recorded {_times(kept)}, but never to its end (it still goes on, the client left, capture was"
+                " cut short, or the writer died); record it again, or say include_partial to play what is there"
+            )
+        elif found:
+            why = "it was recorded, but its body was not kept (too large, or erased); record it again"
+        else:
+            compared = match.nearest(request, self._candidates(request), self.rule)
+            if (twin := self._not_kept(request)) is not None:
+                nearest = twin
+                why = (
+                    f"{twin.recording_id} had the same body, of which only the SHA-256 was kept because it is larger"
+                    " than body_limit; record it again with a higher body_limit"
+                )
+            elif compared is None:
+                why = "the store has no recording with a body to compare; record it first"
+            else:
+                nearest, differences = compared
+                why = (
+                    f"{nearest.recording_id} is nearest and differs in {_listed(differences)}; record it, or let the"
+                    " rule ignore these"
+                )
+        summary = f"{request.method} {path_of(request)} ({request.body_size or len(request.body or b'')} bytes)"
+        return Miss(
+            f"no recording answers {summary}: {why}",
+            request_summary=summary,
+            nearest=nearest,
+            differences=differences,
+        )
+
+    # -- playing -------------------------------------------------------------------------------------------------------
+
+    def play(self, recording: Recording) -> Playback:
+        """The recording on its way out, whether or not it is whole. Raises NotFound where it has no payloads."""
+        whole = self._is_whole(recording)
+        return Playback(self.store, recording, whole=whole, speed=self.speed, chunking=self.chunking)
+
+
+def _is_kept(recording: Recording) -> bool:
+    """Whether request and answer are in the store."""
+    return recording.content == "full" and recording.request.body is not None
+
+
+def _times(recordings: Sequence[Recording]) -> str:
+    return "once" if len(recordings) == 1 else f"{len(recordings)} times"
+
+
+def _listed(differences: Sequence[match.Difference]) -> str:
+    """The fields by name alone: a message holds no values."""
+    fields = [difference.path for difference in differences]
+    more = f" and {len(fields) - _NAMED} more" if len(fields) > _NAMED else ""
+    return ", ".join(fields[:_NAMED]) + more
+
+
+def emit(store: Store, recording: Recording, write: Callable[[bytes], object], pace: str | float = "instant") -> Ending:
+    """Give the exact bytes of a recording's body to `write`, each when it is due; how the recording ended.
+
+    Content codings stay on. Raises UsageError for a pace that is none, NotFound where there are no payloads.
+    """
+    speed = parse_pace(pace)
+    chunking = Chunking("size", 1 << 16) if speed == INSTANT else RECORDED
+    playback = Playback(store, recording, whole=is_whole(store, recording), speed=speed, chunking=chunking)
+    pacer = playback.pacer()
+    for due_us, chunk in playback.chunks():
+        pacer.wait(due_us)
+        write(chunk)
+    return playback.ending

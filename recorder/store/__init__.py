@@ -1,0 +1,24 @@
+"""Append, read, find: the append-only event store, synchronous SQL on SQLite and PostgreSQL. No thread of its own.
+
+The only package that writes SQL. It refuses to know dialects (what events mean), captures (how they came about) and
+prices. One `Store` may be used from several threads; over a fork each side reopens it by itself.
+
+    core         Store: what the rest of the code sees
+    values       what goes in and out beside the values of `recorder.recording`
+    rows         values to columns and back
+    writing      how facts go in, idempotent and fenced
+    lists        lists and filters                  finding      by any id
+    statements   the SQL, compiled for either database
+    backend      what the two databases have in common: connections, and nothing open over a fork
+    sqlite       files, locks, checkpoints          locks        the only code that locks files
+    postgresql   bulk loading, leases by the server's clock
+    admin        the schema, looked at and upgraded from outside
+"""
+
+from __future__ import annotations
+
+from recorder.store.admin import check_store, describe_store, migrate_store
+from recorder.store.core import Store
+from recorder.store.values import Append, Lease, Listed, RunFilter
+
+__all__ = ["Append", "Lease", "Listed", "RunFilter", "Store", "check_store", "describe_store", "migrate_store"]

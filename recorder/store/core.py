@@ -1,0 +1,272 @@
+"""Store: what the rest of the code holds. Each method is one thing that can be asked of a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+from uuid import UUID
+
+from sqlalchemy import select
+
+from recorder.errors import NotFound, UsageError
+from recorder.recording import Event, Recording, Run, StoredReading, storable
+from recorder.schema import readings, recordings
+from recorder.store import finding, lists
+from recorder.store.backend import Backend
+from recorder.store.postgresql import PostgreSQL
+from recorder.store.rows import to_reading, to_recording
+from recorder.store.sqlite import SQLite
+from recorder.store.statements import OPEN_LEASES, recording_rows
+from recorder.store.values import Append, Lease, Listed, RunFilter
+from recorder.store.writing import Writing
+
+__all__ = ["Store", "backend_for"]
+
+#: A filter that leaves everything.
+EVERY = RunFilter()
+#: Bytes of payload that are read in one go.
+_PAGE_BYTES = 256 << 10
+
+
+class Store:
+    """An open store. Any thread may use it; after a fork parent and child may both go on using theirs."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._writing = Writing(backend)
+
+    @classmethod
+    def open(
+        cls, url: str | os.PathLike[str], *, create: bool = False, readonly: bool = False, upgrade: bool = True
+    ) -> Self:
+        """Open the store at a URL or path.
+
+        `sqlite:///relative/path`, `sqlite:////absolute/path`, `sqlite:///:memory:`, `postgresql://…`, or a path.
+        `create` makes a store where there is nothing yet. `readonly` never makes, migrates or writes anything.
+        `upgrade` brings an older SQLite store to the present schema, after a backup.
+
+        Raises UsageError (unknown kind of URL), NotFound, NotAStore, SchemaMismatch, StoreUnavailable.
+        """
+        return cls(backend_for(url, create=create, readonly=readonly, upgrade=upgrade))
+
+    @property
+    def url(self) -> str:
+        """Where the store is, as it may be shown and logged: without a password."""
+        return self._backend.display
+
+    @property
+    def readonly(self) -> bool:
+        """Whether it was opened for reading only."""
+        return self._backend.readonly
+
+    def close(self) -> None:
+        """Close all connections and give up claims. Closing twice is closing once."""
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def append(self, batch: Sequence[Append]) -> None:
+        """Store what the recordings of the batch add, in one transaction; durable on return.
+
+        The same append again is stored once. Raises Conflict where a position holds something else, or a recording
+        has ended or lacks what comes before; StoreUnavailable where the store cannot be written. Then nothing of
+        the batch was stored, and the next call starts on fresh connections. (Where the failure came with the commit
+        itself, it may have been stored: append it again.)
+        """
+        self._writing.append(batch)
+
+    def put_readings(self, given: Sequence[StoredReading]) -> None:
+        """Replace the readings of these recordings, in one transaction. Recordings that are gone are left out."""
+        self._writing.put_readings(given)
+
+    def tag(self, recording_id: UUID, name: str, value: str | None) -> None:
+        """Set a tag, or take it off with None; what was set before stays in the record. Raises NotFound."""
+        if not self._writing.tag(recording_id, storable(name), None if value is None else storable(value)):
+            raise self._unknown(recording_id)
+
+    # -- who is alive --------------------------------------------------------------------------------------------------
+
+    def claim_writer(self, writer: UUID) -> None:
+        """Show from now on that this writer is alive: until `release_writer`, `close`, or the process's death."""
+        self._backend.claim(writer)
+
+    def renew(self, writer: UUID) -> None:
+        """Show again that this writer is alive. PostgreSQL needs this every few seconds; SQLite does nothing."""
+        self._backend.renew(writer)
+
+    def release_writer(self, writer: UUID) -> None:
+        """Stop showing that this writer is alive; what it left open is then closed by recovery."""
+        self._backend.release(writer)
+
+    def writer_alive(self, writer: UUID) -> bool:
+        """Whether this writer shows that it is alive, in whichever process it is."""
+        return self._backend.alive(writer)
+
+    def open_recordings(self) -> list[Lease]:
+        """The recordings that have no ending, and their writers."""
+        with self._backend.read() as connection:
+            return [Lease(*row) for row in connection.execute(OPEN_LEASES)]
+
+    def dead_recordings(self) -> list[UUID]:
+        """The recordings that have no ending and never will, because their writers are dead."""
+        return [lease.recording_id for lease in self._backend.dead()]
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def recording(self, recording_id: UUID) -> Recording:
+        """The recording, with its ending if it has one. Raises NotFound."""
+        with self._backend.read() as connection:
+            row = connection.execute(recording_rows(recordings.c.recording_id == recording_id)).mappings().first()
+        if row is None:
+            raise self._unknown(recording_id)
+        return to_recording(row)
+
+    def events(self, recording_id: UUID, *, start: int = 0, kinds: Sequence[str] | None = None) -> Iterator[Event]:
+        """The recording's events in order, from position `start`, of these kinds; none where it is unknown.
+
+        Read page by page, each in a transaction of its own, so that a slow consumer holds nothing open.
+        """
+        more = kinds is None or len(kinds) > 0
+        while more:
+            with self._backend.read() as connection:
+                page, more = self._backend.select_events(connection, recording_id, start, kinds or (), _PAGE_BYTES)
+            if page:
+                start = page[-1].position + 1
+            yield from page
+
+    def find(self, match_key: bytes) -> list[Recording]:
+        """The recordings of requests with this key, in the order they were made, with their endings."""
+        with self._backend.read() as connection:
+            found = connection.execute(recording_rows(recordings.c.match_key == match_key)).mappings().all()
+        return [to_recording(row) for row in found]
+
+    def unread(self, limit: int = 1000) -> list[UUID]:
+        """Recordings that have ended and whose reading is due, the oldest first."""
+        due = (
+            select(readings.c.recording_id)
+            .where(readings.c.reader_version == 0, readings.c.ending.is_not(None))
+            .order_by(readings.c.recording_id)
+            .limit(limit)
+        )
+        with self._backend.read() as connection:
+            return list(connection.execute(due).scalars())
+
+    def opener(self, dialect: str, origin: str, provider_run_id: str, before: UUID) -> UUID | None:
+        """The newest recording before `before` that opened the provider's run, going by the readings."""
+        r = readings.c
+        # Few have the same provider's id; the database, asked for more, may go through all of one dialect instead.
+        named = select(r.recording_id, r.run_id, r.dialect, r.origin).where(
+            r.provider_run_id == storable(provider_run_id)
+        )
+        with self._backend.read() as connection:
+            found = connection.execute(named).all()
+        openers = (
+            row.recording_id
+            for row in found
+            if row.recording_id == row.run_id and (row.dialect, row.origin) == (dialect, origin)
+        )
+        return max((recording_id for recording_id in openers if recording_id < before), default=None)
+
+    def candidates(self, method: str, path: str, limit: int = 50) -> list[Recording]:
+        """Recordings to compare a request with that none answers: of the newest 1,000 those of the same path and
+        method first, then of the same path, of the same method, and others; the newest first among equals.
+
+        `path` is without query, as in `/v1/threads/runs`.
+        """
+        with self._backend.read() as connection:
+            return finding.candidates(connection, method, path, limit)
+
+    def reading(self, recording_id: UUID) -> StoredReading | None:
+        """What a reader made of the recording; None where none has read it yet."""
+        made = select(readings).where(readings.c.recording_id == recording_id, readings.c.reader_version > 0)
+        with self._backend.read() as connection:
+            row = connection.execute(made).mappings().first()
+        return None if row is None else to_reading(row)
+
+    # -- lists ---------------------------------------------------------------------------------------------------------
+
+    def runs(self, wanted: RunFilter = EVERY) -> list[Run]:
+        """The runs that the filter leaves, newest first (by the start of their latest recording)."""
+        with self._backend.read() as connection:
+            return lists.list_runs(connection, wanted)
+
+    def recordings(self, wanted: RunFilter = EVERY) -> list[Listed]:
+        """The recordings that the filter leaves, newest first; each filter looks at the recording alone."""
+        with self._backend.read() as connection:
+            return lists.list_recordings(connection, wanted)
+
+    def run(self, recording_id: UUID) -> Run:
+        """The run that this recording opened or belongs to. Raises NotFound."""
+        r = readings.c
+        with self._backend.read() as connection:
+            run_id = connection.execute(select(r.run_id).where(r.recording_id == recording_id)).scalar()
+            found = lists.runs_by_id(connection, [run_id]) if run_id else {}
+        if not run_id or run_id not in found:
+            raise self._unknown(recording_id)
+        return found[run_id]
+
+    def run_of(self, recording_id: UUID) -> UUID:
+        """The id of the run that this recording opened or belongs to. Raises NotFound."""
+        r = readings.c
+        with self._backend.read() as connection:
+            run_id: UUID | None = connection.execute(select(r.run_id).where(r.recording_id == recording_id)).scalar()
+        if run_id is None:
+            raise self._unknown(recording_id)
+        return run_id
+
+    def members(self, run_id: UUID) -> list[UUID]:
+        """The recordings of a run in the order they were made; none where there is no such run."""
+        r = readings.c
+        found = select(r.recording_id).where(r.run_id == run_id).order_by(r.recording_id)
+        with self._backend.read() as connection:
+            return list(connection.execute(found).scalars())
+
+    def resolve(self, text: str) -> UUID:
+        """The recording or run that goes by this name: an id, the end of one, a provider's run or request id,
+        `@last` (the newest run), `@-2` (the one before).
+
+        A provider's run id gives the run, a request id the recording. Raises NotFound, and UsageError where the
+        name is ambiguous.
+        """
+        with self._backend.read() as connection:
+            return finding.resolve(connection, text, self.url)
+
+    def _unknown(self, recording_id: UUID) -> NotFound:
+        return NotFound(f"no recording {recording_id} in {self.url}")
+
+
+def backend_for(
+    url: str | os.PathLike[str],
+    *,
+    create: bool = False,
+    readonly: bool = False,
+    upgrade: bool = False,
+    migrate: bool = False,
+    as_is: bool = False,
+) -> SQLite | PostgreSQL:
+    """The database behind a URL or path, opened; whatever its schema where `as_is`.
+
+    `upgrade` is for an older SQLite store, `migrate` for any. Raises UsageError where the URL is of neither kind.
+    """
+    text = os.fspath(url)
+    scheme, mark, rest = text.partition("://")
+    if mark and scheme in ("postgresql", "postgres"):
+        return PostgreSQL("postgresql://" + rest, create=create, readonly=readonly, upgrade=migrate, as_is=as_is)
+    if mark and scheme != "sqlite":
+        raise UsageError(f"unknown kind of store {scheme}://; use sqlite:///PATH, postgresql://… or a path")
+    if mark and (not rest.startswith("/") or rest == "/"):
+        raise UsageError("a SQLite URL is sqlite:///relative/path or sqlite:////absolute/path")
+    name = rest[1:] if mark else text
+    path = None if mark and name == ":memory:" else Path(name).absolute()
+    return SQLite(path, create=create, readonly=readonly, upgrade=upgrade or migrate, as_is=as_is)

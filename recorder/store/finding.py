@@ -1,0 +1,95 @@
+"""Finding one recording or run by whatever name somebody has for it; and recordings that resemble a request."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, Select, select
+
+from recorder.errors import NotFound, UsageError
+from recorder.recording import Recording, storable
+from recorder.schema import readings, recordings
+from recorder.store.lists import list_runs
+from recorder.store.rows import suffix, to_recording
+from recorder.store.statements import recording_rows
+from recorder.store.values import RunFilter
+
+__all__ = ["candidates", "resolve"]
+
+_UUID: Final = re.compile(r"[0-9a-f]{32}")
+_SUFFIX: Final = re.compile(r"[0-9a-f]{1,12}")
+_LATEST: Final = re.compile(r"@last|@-([1-9][0-9]{0,5})")
+#: How many of an ambiguous name's meanings are named.
+_NAMED: Final = 5
+#: How many of the newest recordings are looked at for resembling ones.
+_LOOKED_AT: Final = 1000
+
+
+def resolve(connection: Connection, text: str, where: str) -> UUID:
+    """The recording or run that goes by this name. See `Store.resolve`."""
+    latest = _LATEST.fullmatch(text)
+    if latest:
+        back = int(latest[1] or 1)
+        runs = list_runs(connection, RunFilter(limit=back))
+        if len(runs) < back:
+            raise NotFound(f"{where} has {len(runs)} runs, so there is no {text}")
+        return runs[-1].run_id
+    hexadecimal = text.lower().replace("-", "")
+    if _UUID.fullmatch(hexadecimal):
+        found = _ids(
+            connection, select(recordings.c.recording_id).where(recordings.c.recording_id == UUID(hexadecimal))
+        )
+    else:
+        found = _by_provider_id(connection, text)
+        if not found and _SUFFIX.fullmatch(hexadecimal[-12:]):
+            found = _by_suffix(connection, hexadecimal)
+    if not found:
+        raise NotFound(f"nothing in {where} goes by the id {text!r}; `recorder runs` lists what is there")
+    if len(found) > 1:
+        names = ", ".join(str(one) for one in found[:_NAMED]) + (", …" if len(found) > _NAMED else "")
+        raise UsageError(f"{text!r} may be any of {names}; name one of them")
+    return found[0]
+
+
+def _by_provider_id(connection: Connection, text: str) -> list[UUID]:
+    """The runs of a provider's run id; the recordings of a request id."""
+    r = readings.c
+    name = storable(text)
+    runs = _ids(connection, select(r.run_id).where(r.provider_run_id == name).distinct())
+    return runs or _ids(connection, select(r.recording_id).where(r.request_id == name))
+
+
+def _by_suffix(connection: Connection, hexadecimal: str) -> list[UUID]:
+    beginning = suffix(hexadecimal)
+    column = recordings.c.suffix
+    # "g" sorts after every hexadecimal digit.
+    within = select(recordings.c.recording_id).where(column >= beginning, column < beginning + "g")
+    return [one for one in _ids(connection, within) if one.hex.endswith(hexadecimal)]
+
+
+def _ids(connection: Connection, statement: Select[Any]) -> list[UUID]:
+    return sorted(connection.execute(statement.limit(100)).scalars(), reverse=True)
+
+
+def candidates(connection: Connection, method: str, path: str, limit: int) -> list[Recording]:
+    """Recordings to compare a request with that none answers. See `Store.candidates`."""
+    r = recordings.c
+    newest = connection.execute(
+        select(r.recording_id, r.method, r.url).order_by(r.recording_id.desc()).limit(_LOOKED_AT)
+    ).all()
+    # Sorting is stable: among equals the newest stay first.
+    ranked = sorted(newest, key=lambda row: (row.method != method) + 2 * (_path(row.url) != path))
+    chosen = [row.recording_id for row in ranked[:limit]]
+    found = {
+        row["recording_id"]: to_recording(row)
+        for row in connection.execute(recording_rows(r.recording_id.in_(chosen))).mappings()
+    }
+    return [found[recording_id] for recording_id in chosen]
+
+
+def _path(url: str | None) -> str:
+    """The path of a URL, without its query."""
+    _, _, rest = (url or "").partition("://")
+    return "/" + rest.partition("/")[2].partition("?")[0].partition("#")[0]

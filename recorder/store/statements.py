@@ -1,0 +1,201 @@
+"""The statements, defined once from the tables and compiled by SQLAlchemy for either database. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Insert,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    case,
+    delete,
+    exists,
+    false,
+    func,
+    literal,
+    null,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+
+from recorder.recording import Kind, Status
+from recorder.schema import Id, endings, events, leases, readings, recordings, tags
+
+__all__ = ["OPEN_LEASES", "Statements", "event_page", "recording_rows"]
+
+_INSERTS: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+#: What an open recording's reading shows of its parameters.
+_PARAMETERS: Final = (
+    "model",
+    "assistant_id",
+    "thread_id",
+    "max_prompt_tokens",
+    "max_completion_tokens",
+    "truncation_strategy",
+)
+#: What a continuation's reading takes from its run's opener where it does not say so itself.
+_INHERITED: Final = ("model", "service_tier", "assistant_id", "thread_id", "group", "metadata")
+
+OPEN_LEASES: Final = select(leases.c.recording_id, leases.c.writer).order_by(leases.c.recording_id)
+
+_end_event = events.alias("end_event")
+_with_ending = recordings.outerjoin(endings, endings.c.recording_id == recordings.c.recording_id)
+_RECORDING: Final = select(
+    *(column for column in recordings.c if column.name != "body"),
+    *(column.label(f"ending_{column.name}") for column in endings.c if column.name != "recording_id"),
+    _end_event.c.data.label("ending_detail"),
+).select_from(
+    _with_ending.outerjoin(
+        _end_event,
+        and_(
+            _end_event.c.recording_id == endings.c.recording_id,
+            _end_event.c.position == endings.c.events,
+            _end_event.c.kind == Kind.END.value,
+        ),
+    )
+)
+
+#: Columns of a reading that are copied facts, so that lists and questions touch one table.
+_COPIED: Final[Mapping[str, ColumnElement[Any]]] = {
+    "started_at": recordings.c.started_at,
+    "origin": recordings.c.origin,
+    "weight": recordings.c.weight,
+    "http_status": endings.c.http_status,
+    "ending": endings.c.ending,
+    "captured": endings.c.captured,
+    "events": endings.c.events,
+    "bytes": endings.c.wire_bytes,
+    "duration_us": endings.c.elapsed_us,
+}
+
+
+def recording_rows(condition: ColumnElement[bool], *, body: bool = True) -> Select[Any]:
+    """Recordings with their endings, as `rows.to_recording` takes them, in the order they were made."""
+    columns = _RECORDING.add_columns(recordings.c.body if body else null().label("body"))
+    return columns.where(condition).order_by(recordings.c.recording_id)
+
+
+def event_page(kinds: int) -> Select[Any]:
+    """Events of `recording_id` from position `start` on, in order: the columns of `Event`.
+
+    Of as many kinds as said, the parameters `kind_0` and so on; of all kinds where that is 0.
+    """
+    columns = [column for column in events.c if column.name != "recording_id"]
+    page = select(*columns).where(
+        events.c.recording_id == _id("recording_id"), events.c.position >= _given(events, "position", "start")
+    )
+    if kinds:
+        page = page.where(events.c.kind.in_([_given(events, "kind", f"kind_{number}") for number in range(kinds)]))
+    return page.order_by(events.c.position)
+
+
+def insert_missing(table: Table, database: str) -> Any:
+    """Insert rows; those whose key is taken are left out."""
+    return _INSERTS[database](table).on_conflict_do_nothing()
+
+
+class Statements:
+    """What the store runs, for one kind of database ("sqlite" or "postgresql")."""
+
+    def __init__(self, database: str) -> None:
+        names = [column.name for column in readings.c]
+        #: Rows of facts as they are; parameters are named like the columns.
+        self.recording: Insert = insert_missing(recordings, database)
+        self.tag: Insert = insert_missing(tags, database)
+        self.ending: Insert = insert_missing(endings, database)
+        #: `recording_id`, `writer`, `expires_at`: a lease, unless the recording has ended.
+        self.lease: Insert = insert_missing(leases, database).from_select(
+            ["recording_id", "writer", "expires_at"], _lease()
+        )
+        #: `recording`, `read_at`: a reading that is due.
+        self.reading_due: Insert = insert_missing(readings, database).from_select(names, _reading_due())
+        #: The columns of `rows.reading_columns`.
+        self.reading: Insert = insert_missing(readings, database).from_select(names, _reading_made())
+        #: `recording_id`, `name`, `value`, `now`: a tag that is newer than any other of that name.
+        self.tag_now: Insert = insert_missing(tags, database).from_select(
+            ["recording_id", "name", "set_at", "value"], _tag_now()
+        )
+        #: `recording`: away with it.
+        self.no_lease = delete(leases).where(leases.c.recording_id == _id("recording"))
+        self.no_reading = delete(readings).where(readings.c.recording_id == _id("recording"))
+        #: `run`, `recording`: the reading just before that recording's does not stand for the run any more.
+        before = _newest(before="recording")
+        self.supersede = update(readings).where(readings.c.recording_id == before).values(superseded=true())
+        #: `run`: its newest reading stands for it.
+        self.reinstate = update(readings).where(readings.c.recording_id == _newest()).values(superseded=false())
+
+
+def _id(name: str) -> BindParameter[Any]:
+    return bindparam(name, type_=Id())
+
+
+def _given(table: Table, column: str, name: str | None = None) -> BindParameter[Any]:
+    """A parameter typed like a column of the table, and named like it."""
+    return bindparam(name or column, type_=table.c[column].type)
+
+
+def _lease() -> Select[Any]:
+    ended = exists().where(endings.c.recording_id == _id("recording_id"))
+    return select(_id("recording_id"), _id("writer"), _given(leases, "expires_at")).where(~ended)
+
+
+def _tag_now() -> Select[Any]:
+    now = _given(tags, "set_at", "now")
+    newest = (
+        select(func.max(tags.c.set_at) + 1)
+        .where(tags.c.recording_id == _id("recording_id"), tags.c.name == _given(tags, "name"))
+        .scalar_subquery()
+    )
+    set_at = case((newest > now, newest), else_=now)
+    return select(recordings.c.recording_id, _given(tags, "name"), set_at, _given(tags, "value")).where(
+        recordings.c.recording_id == _id("recording_id")
+    )
+
+
+def _newest(before: str | None = None) -> ColumnElement[Any]:
+    """The newest recording of the run `run`, of those before the recording that `before` names."""
+    r = readings.alias("r")
+    found = select(r.c.recording_id).where(r.c.run_id == _id("run"))
+    if before is not None:
+        found = found.where(r.c.recording_id < _id(before))
+    return found.order_by(r.c.recording_id.desc()).limit(1).scalar_subquery()
+
+
+def _reading_due() -> Select[Any]:
+    """A reading that says: not read yet. Made from the recording and, where there is one, its ending."""
+    filled: dict[str, ColumnElement[Any]] = {
+        **_COPIED,
+        **{name: recordings.c[name] for name in _PARAMETERS},
+        "recording_id": recordings.c.recording_id,
+        "run_id": recordings.c.recording_id,
+        "reader_version": literal(0),
+        "read_at": _given(readings, "read_at"),
+        "superseded": false(),
+        "dialect": recordings.c.dialect,
+        "status": case((endings.c.recording_id.is_(None), Status.IN_PROGRESS.value), else_=Status.UNKNOWN.value),
+    }
+    columns = [filled.get(column.name, null().cast(column.type)).label(column.name) for column in readings.c]
+    return select(*columns).select_from(_with_ending).where(recordings.c.recording_id == _id("recording"))
+
+
+def _reading_made() -> Select[Any]:
+    """A reading as given, with what its recording and its run's opener add to it."""
+    opener, newer = readings.alias("opener"), readings.alias("newer")
+    filled: dict[str, ColumnElement[Any]] = {
+        **_COPIED,
+        **{name: func.coalesce(_given(readings, name), opener.c[name]) for name in _INHERITED},
+        "recording_id": recordings.c.recording_id,
+        "superseded": exists().where(newer.c.run_id == _id("run_id"), newer.c.recording_id > _id("recording_id")),
+    }
+    columns = [filled.get(column.name, _given(readings, column.name)).label(column.name) for column in readings.c]
+    joined = _with_ending.outerjoin(opener, opener.c.recording_id == _id("run_id"))
+    return select(*columns).select_from(joined).where(recordings.c.recording_id == _id("recording_id"))

@@ -1,0 +1,217 @@
+"""How facts go in: inside one transaction, idempotent, and refused where something different is already there.
+
+An append that stores fewer rows than it sent reads those back in the same transaction. The same again is fine (the
+writer did not hear that it was stored); anything else is a Conflict, which rolls everything back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, select
+
+from recorder.errors import Conflict
+from recorder.recording import Kind, Recording, Row, StoredReading
+from recorder.schema import endings, events, readings, recordings
+from recorder.store.backend import Backend
+from recorder.store.rows import (
+    clean_rows,
+    ending_columns,
+    reading_columns,
+    recording_columns,
+    tag_columns,
+    to_recording,
+)
+from recorder.store.statements import Statements, recording_rows
+from recorder.store.values import Append
+
+__all__ = ["Writing"]
+
+_OTHER_WRITER = "another writer closed it, or wrote it; nothing of this append was stored"
+
+
+class Writing:
+    """The appending side of one store. Remembers how far each open recording is stored, to save looking it up."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._do = Statements(backend.name)
+        #: recording id -> the position after the last one that this object has stored.
+        self._next: dict[UUID, int] = {}
+        self._epoch = backend.epoch
+
+    def append(self, batch: Sequence[Append]) -> None:
+        """Store the batch in one transaction. Raises Conflict, StoreUnavailable; then nothing of it was stored."""
+        opened = [(append.recording, recording_columns(append.recording)) for append in batch if append.recording]
+        rows = clean_rows([*chain.from_iterable(append.rows for append in batch)])
+        try:
+            with self._backend.write() as connection:
+                if opened:
+                    self._open(connection, [recording for recording, _ in opened], [columns for _, columns in opened])
+                self._check_continuity(connection, batch)
+                if rows and self._backend.insert_events(connection, rows) < len(rows):
+                    _compare_events(connection, rows)
+                self._end(connection, [append for append in batch if append.ending])
+        except BaseException:
+            for append in batch:
+                self._next.pop(append.recording_id, None)
+            raise
+        for append in batch:
+            if append.ending:
+                self._next.pop(append.recording_id, None)
+            elif append.rows:
+                self._next[append.recording_id] = append.rows[-1][1] + 1
+            elif append.recording:
+                self._next.setdefault(append.recording_id, 0)
+
+    def _open(self, connection: Connection, opened: list[Recording], columns: list[dict[str, Any]]) -> None:
+        if connection.execute(self._do.recording, columns).rowcount < len(columns):
+            _compare_recordings(connection, columns)
+        tags = [row for recording in opened for row in tag_columns(recording)]
+        if tags:
+            connection.execute(self._do.tag, tags)
+        expires_at = self._backend.lease_until(connection)
+        connection.execute(self._do.reading_due, _due(recording.recording_id for recording in opened))
+        connection.execute(
+            self._do.lease,
+            [
+                {"recording_id": recording.recording_id, "writer": recording.writer, "expires_at": expires_at}
+                for recording in opened
+            ],
+        )
+
+    def _end(self, connection: Connection, ended: list[Append]) -> None:
+        columns = [ending_columns(append.recording_id, append.ending) for append in ended if append.ending]
+        if not columns:
+            return
+        if connection.execute(self._do.ending, columns).rowcount < len(columns):
+            _compare_endings(connection, columns)
+        ids = [{"recording": append.recording_id} for append in ended]
+        connection.execute(self._do.no_lease, ids)
+        connection.execute(self._do.no_reading, ids)
+        connection.execute(self._do.reading_due, _due(append.recording_id for append in ended))
+
+    def _check_continuity(self, connection: Connection, batch: Sequence[Append]) -> None:
+        """See that each recording's rows go on where its stored ones stop.
+
+        Where this object stored the rows before, that is known; an `end` put there by somebody else then has the
+        position that this append wants, and the insert finds out. Else the row before the first is looked up.
+        """
+        if self._epoch != self._backend.epoch:
+            self._epoch = self._backend.epoch
+            self._next.clear()
+        for append in batch:
+            if not append.rows:
+                continue
+            first, last = append.rows[0][1], append.rows[-1][1]
+            if last - first + 1 != len(append.rows):
+                raise ValueError(f"the rows of recording {append.recording_id} are not consecutive")
+            if self._next.get(append.recording_id) != first:
+                self._look_before(connection, append, first)
+
+    def _look_before(self, connection: Connection, append: Append, first: int) -> None:
+        recording_id = append.recording_id
+        if first == 0:
+            known = (
+                append.recording
+                or connection.execute(
+                    select(recordings.c.recording_id).where(recordings.c.recording_id == recording_id)
+                ).first()
+            )
+            if not known:
+                raise Conflict(f"recording {recording_id} has no beginning in this store; nothing was stored")
+            return
+        kind = connection.execute(
+            select(events.c.kind).where(events.c.recording_id == recording_id, events.c.position == first - 1)
+        ).scalar()
+        if kind is None:
+            raise Conflict(
+                f"recording {recording_id} has nothing at position {first - 1} in this store, so what follows does "
+                "not fit; nothing was stored"
+            )
+        if kind == Kind.END:
+            raise Conflict(f"recording {recording_id} ended at position {first - 1}: {_OTHER_WRITER}")
+
+    # -- readings and tags ---------------------------------------------------------------------------------------------
+
+    def put_readings(self, given: Sequence[StoredReading]) -> None:
+        """Replace the readings of these recordings."""
+        if not given:
+            return
+        ids = [{"recording": stored.recording_id} for stored in given]
+        with self._backend.write() as connection:
+            before = _run_ids(connection, [stored.recording_id for stored in given])
+            connection.execute(self._do.no_reading, ids)
+            connection.execute(self._do.reading, [reading_columns(stored) for stored in given])
+            joined = [
+                {"run": stored.run_id, "recording": stored.recording_id}
+                for stored in given
+                if stored.run_id != stored.recording_id
+            ]
+            if joined:
+                connection.execute(self._do.supersede, joined)
+            left = [{"run": before[s.recording_id]} for s in given if before.get(s.recording_id, s.run_id) != s.run_id]
+            if left:
+                connection.execute(self._do.reinstate, left)
+
+    def tag(self, recording_id: UUID, name: str, value: str | None) -> bool:
+        """Add the tag; False where there is no such recording."""
+        wanted = {"recording_id": recording_id, "name": name, "value": value}
+        known = select(recordings.c.recording_id).where(recordings.c.recording_id == recording_id)
+        while True:
+            with self._backend.write() as connection:
+                if connection.execute(known).first() is None:
+                    return False
+                now = time.time_ns() // 1000
+                # Another process may tag in the same microsecond; then this one goes after it.
+                if connection.execute(self._do.tag_now, {**wanted, "now": now}).rowcount:
+                    return True
+
+
+def _due(recording_ids: Iterable[UUID]) -> list[dict[str, Any]]:
+    now = time.time_ns() // 1000
+    return [{"recording": recording_id, "read_at": now} for recording_id in recording_ids]
+
+
+def _run_ids(connection: Connection, recording_ids: Sequence[UUID]) -> dict[UUID, UUID]:
+    found = select(readings.c.recording_id, readings.c.run_id).where(readings.c.recording_id.in_(recording_ids))
+    return {row.recording_id: row.run_id for row in connection.execute(found)}
+
+
+# -- is what is there the same? ----------------------------------------------------------------------------------------
+
+
+def _compare_recordings(connection: Connection, sent: list[dict[str, Any]]) -> None:
+    no_ending: Mapping[str, Any] = {"ending_ending": None}
+    wanted = {columns["recording_id"]: to_recording({**columns, **no_ending}) for columns in sent}
+    for row in connection.execute(recording_rows(recordings.c.recording_id.in_(wanted))).mappings():
+        stored = to_recording({**row, **no_ending})
+        if stored != wanted[stored.recording_id]:
+            raise Conflict(f"recording {stored.recording_id} is already stored with another request: {_OTHER_WRITER}")
+
+
+def _compare_endings(connection: Connection, sent: list[dict[str, Any]]) -> None:
+    wanted = {columns["recording_id"]: columns for columns in sent}
+    for row in connection.execute(select(endings).where(endings.c.recording_id.in_(wanted))).mappings():
+        if dict(row) != wanted[row["recording_id"]]:
+            raise Conflict(f"recording {row['recording_id']} has ended otherwise: {_OTHER_WRITER}")
+
+
+def _compare_events(connection: Connection, sent: Sequence[Row]) -> None:
+    columns = [column for column in events.c if column.name != "recording_id"]
+    recording_ids = dict.fromkeys(row[0] for row in sent)
+    for recording_id in recording_ids:
+        wanted = {row[1]: row[1:] for row in sent if row[0] == recording_id}
+        stored = select(*columns).where(
+            events.c.recording_id == UUID(bytes=recording_id), events.c.position.between(min(wanted), max(wanted))
+        )
+        for row in connection.execute(stored):
+            if tuple(row) != wanted[row.position]:
+                raise Conflict(
+                    f"position {row.position} of recording {UUID(bytes=recording_id)} holds something else: "
+                    f"{_OTHER_WRITER}"
+                )

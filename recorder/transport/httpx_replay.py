@@ -1,0 +1,191 @@
+"""Replay inside httpx and httpx2: the recorded head, chunks and ending, without a network.
+
+A recorded failure is raised again, and a request that no recording answers raises `ReplayMiss`. It is raised rather
+than answered by an error status, because bare httpx takes a 404 for an answer like any other. openai lets what is no
+error of the HTTP library pass unchanged and without a second attempt; anthropic does so with its own errors only, so
+that, where it is loaded, a miss is an AnthropicError too.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from recorder.errors import ReplayMiss
+from recorder.recording import Head, Request, Transport
+
+from .exchange import ReplayLayer
+from .faults import FALLBACK, rebuild
+from .httpx_values import Library, Wrapper, body_of, headers_of
+
+if TYPE_CHECKING:
+    from recorder.replay import Pacer, Playback, Player
+
+__all__ = ["AsyncPlayed", "AsyncReplayTransport", "Played", "ReplayTransport"]
+
+#: Seconds that an asynchronous client is left in silence where a recording's client left: time to leave again.
+_SILENCE: Final = 5.0
+
+#: An asynchronous replay lets others run after this many chunks that were due already.
+_TURN: Final = 16
+
+
+class ReplayTransport(Wrapper, ReplayLayer):
+    """Answers from a store and never from the network. Raises ReplayMiss for a request that no recording answers."""
+
+    _library: ClassVar[Library]
+    _played: ClassVar[type[Any]]
+
+    def __init__(self, player: Player, inner: Any = None) -> None:
+        super().__init__(inner)
+        self.player = player
+
+    def handle_request(self, request: Any) -> Any:
+        start = time.perf_counter()
+        body = body_of(request, self._library)
+        if body is None:
+            body = b"".join(request.stream)
+        playback = _choose(self.player, request, body)
+        pacer = playback.pacer(start)
+        if playback.head is None:
+            pacer.wait(playback.ending.elapsed_us)
+            raise _failure(playback, self._library)
+        pacer.wait(playback.head_due_us or 0)
+        return _response(playback.head, self._played(playback, pacer, self._library), self._library)
+
+
+class AsyncReplayTransport(Wrapper, ReplayLayer):
+    """Answers from a store and never from the network. Raises ReplayMiss for a request that no recording answers."""
+
+    _library: ClassVar[Library]
+    _played: ClassVar[type[Any]]
+
+    def __init__(self, player: Player, inner: Any = None) -> None:
+        super().__init__(inner)
+        self.player = player
+
+    async def handle_async_request(self, request: Any) -> Any:
+        start = time.perf_counter()
+        body = body_of(request, self._library)
+        if body is None:
+            body = b"".join([chunk async for chunk in request.stream])
+        playback = _choose(self.player, request, body)
+        pacer = playback.pacer(start)
+        await _sleep(0)
+        if playback.head is None:
+            await _wait(pacer, playback.ending.elapsed_us)
+            await _stay_silent(playback)
+            raise _failure(playback, self._library)
+        await _wait(pacer, playback.head_due_us or 0)
+        return _response(playback.head, self._played(playback, pacer, self._library), self._library)
+
+
+class PlayedBase:
+    """A recorded body on its way out: the chunks when they are due, then the recorded ending."""
+
+    def __init__(self, playback: Playback, pacer: Pacer, library: Library) -> None:
+        self._playback = playback
+        self._pacer = pacer
+        self._library = library
+
+
+class Played(PlayedBase):
+    def __iter__(self) -> Iterator[bytes]:
+        playback, wait = self._playback, self._pacer.wait
+        for due_us, chunk in playback.chunks():
+            wait(due_us)
+            yield chunk
+        wait(playback.ending.elapsed_us)
+        if playback.finish != Transport.EOF:
+            raise _failure(playback, self._library)
+
+
+class AsyncPlayed(PlayedBase):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        playback, pacer = self._playback, self._pacer
+        for number, (due_us, chunk) in enumerate(playback.chunks()):
+            if pacer.left(due_us) > 0:
+                await _wait(pacer, due_us)
+            elif not number % _TURN:
+                await _sleep(0)  # others get their turn, as they would while a network is read
+            yield chunk
+        await _wait(pacer, playback.ending.elapsed_us)
+        if playback.finish != Transport.EOF:
+            await _stay_silent(playback)
+            raise _failure(playback, self._library)
+
+
+def _choose(player: Player, request: Any, body: bytes) -> Playback:
+    asked = Request(request.method, str(request.url), headers_of(request), body, len(body))
+    try:
+        return player.play(player.find(asked))
+    except ReplayMiss as miss:
+        raise _loud(miss) from None
+
+
+def _loud(miss: ReplayMiss) -> ReplayMiss:
+    """The same miss as an exception that no SDK takes for a broken connection, retries and renames."""
+    anthropic = sys.modules.get("anthropic")
+    own = getattr(anthropic, "AnthropicError", None)
+    if own is None or isinstance(miss, own):
+        return miss
+    louder: ReplayMiss = type("ReplayMiss", (type(miss), own), {"__module__": "recorder.errors"})(*miss.args)
+    louder.__dict__.update(miss.__dict__)
+    return louder
+
+
+def _response(head: Head, stream: Any, library: Library) -> Any:
+    extensions = {"http_version": head.http_version.encode("latin-1")}
+    if head.http_version != "HTTP/2":
+        extensions["reason_phrase"] = head.reason.encode("latin-1")
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in head.headers]
+    return library.module.Response(head.status, headers=headers, stream=stream, extensions=extensions)
+
+
+def _failure(playback: Playback, library: Library) -> Exception:
+    """The exception by which a recording ends: as recorded, or the one of this library that comes nearest."""
+    module, ending, finish = library.module, playback.ending, playback.finish
+    kind: type[Exception] = getattr(module, FALLBACK.get(finish, "ReadError"))
+    if finish == Transport.CLIENT_CLOSED:
+        return kind(f"{_stops(playback)}: its client left here")
+    if finish != ending.ending:
+        return kind(f"{_stops(playback)}: {ending.detail.get('reason', 'its writer died')}")
+    recorded = rebuild(ending.detail, library.libraries())
+    if recorded is not None and (finish == Transport.ERROR or isinstance(recorded, module.HTTPError)):
+        return recorded
+    failure = kind(_message(ending.detail) or f"{_stops(playback)}: {finish}")
+    failure.__cause__ = recorded
+    return failure
+
+
+def _stops(playback: Playback) -> str:
+    return f"recording {playback.recording.recording_id} goes no further"
+
+
+def _message(detail: Mapping[str, Any]) -> str:
+    return next((str(entry.get("message", "")) for entry in detail.get("exception") or ()), "")
+
+
+async def _stay_silent(playback: Playback) -> None:
+    """Where the recording's client left, nobody knows what would have come: give this one the time to leave, too."""
+    if playback.finish == Transport.CLIENT_CLOSED:
+        await _sleep(_SILENCE)
+
+
+async def _wait(pacer: Pacer, due_us: int) -> None:
+    while (left := pacer.left(due_us)) > 0:
+        await _sleep(left)
+
+
+async def _sleep(seconds: float) -> None:
+    """Sleep in whichever event loop runs: asyncio, or trio where it is not asyncio's."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        await sys.modules["trio"].sleep(seconds)
+    else:
+        await asyncio.sleep(seconds)

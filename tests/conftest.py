@@ -1,0 +1,77 @@
+"""Fixtures and settings that every test shares."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.needs import NIGHTLY, need
+from tests.postgres import Postgres, binaries
+
+__all__ = ["need"]
+
+# No deadline and no complaint about slowness: a busy machine is not a defect.
+hypothesis.settings.register_profile("default", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+# The same examples at each run, so that a red CI is a change's doing; new ones are found by the nightly run.
+hypothesis.settings.register_profile(
+    "ci", hypothesis.settings.get_profile("default"), derandomize=True, print_blob=True
+)
+hypothesis.settings.register_profile("nightly", hypothesis.settings.get_profile("default"), max_examples=10_000)
+hypothesis.settings.load_profile("nightly" if NIGHTLY else "ci" if os.environ.get("CI") else "default")
+
+_FOREIGN = ("RECORDER_", "OPENAI_", "ANTHROPIC_", "AZURE_", "PG")
+
+
+@pytest.fixture(autouse=True)
+def _no_foreign_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test sees none of the shell's settings: not recorder's, a client's, libpq's, nor a proxy's."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite store that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'recorder.db'}"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A private PostgreSQL server, one for each test process. A test that stops or kills one starts its own."""
+    need("postgres", binaries() is not None, "no PostgreSQL server in /usr/lib/postgresql")
+    with Postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_url(postgres: Postgres) -> str:
+    """The URL of the private server's database `postgres`, for the superuser."""
+    return postgres.url()
+
+
+@pytest.fixture
+def postgres_database(postgres: Postgres) -> Iterator[str]:
+    """The URL of an empty database of the private server; dropped afterwards, whoever is still connected."""
+    name = postgres.create_database()
+    yield postgres.url(name)
+    postgres.drop_database(name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what tests measured: each pair given to the fixture `record_property`."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    figures = [
+        f"{report.nodeid}: {name} {value}"
+        for report in reports
+        if report.when == "call"
+        for name, value in report.user_properties
+    ]
+    if figures:
+        terminalreporter.section("figures")
+        for line in sorted(figures):
+            terminalreporter.line(line)

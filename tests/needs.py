@@ -1,0 +1,54 @@
+"""What a test may lack on this machine, and what follows: a skip with its reason, or a failure where it is required.
+
+RECORDER_REQUIRE=postgres,corpus names what must be there; CI sets it, so that nothing is skipped unseen.
+RECORDER_NIGHTLY=1 lengthens loops and example counts. Both are read once, because each test runs without RECORDER_*.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+__all__ = ["CASSETTES", "CORPUS", "FULL", "NIGHTLY", "ROOT", "examples", "need", "need_cassettes", "need_corpus"]
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+# Streams and cassettes that others published: read in place, where a checkout of them lies beside this one.
+CORPUS: Final = ROOT.parent / "shared" / "corpus"
+CASSETTES: Final = ROOT.parent / "shared" / "cassettes"
+
+NIGHTLY: Final = os.environ.get("RECORDER_NIGHTLY", "") not in {"", "0"}
+#: CI and nightly run every case of the long lists; `make test` takes a seeded slice of them.
+FULL: Final = NIGHTLY or os.environ.get("CI", "") not in {"", "0", "false"}
+_REQUIRED: Final = frozenset(filter(None, os.environ.get("RECORDER_REQUIRE", "").split(",")))
+
+
+def need(name: str, present: bool, reason: str, *, required: frozenset[str] = _REQUIRED) -> None:
+    """Goes on where `present`; else skips the test with `reason`, or fails it where `name` is required.
+
+    Also usable at the top of a module: then the whole module is skipped or fails.
+    """
+    if present:
+        return
+    if name in required:
+        pytest.fail(f"{name} is required by RECORDER_REQUIRE: {reason}", pytrace=False)
+    pytest.skip(reason, allow_module_level=True)
+
+
+def need_corpus() -> Path:
+    """The folder of published streams, or a skip."""
+    need("corpus", (CORPUS / "INDEX.csv").is_file(), "no published streams in ../shared/corpus")
+    return CORPUS
+
+
+def need_cassettes() -> Path:
+    """The folder of published cassettes, or a skip."""
+    need("cassettes", CASSETTES.is_dir() and any(CASSETTES.iterdir()), "no cassettes in ../shared/cassettes")
+    return CASSETTES
+
+
+def examples(usual: int, nightly: int) -> int:
+    """How many examples or rounds a test takes: `usual` in `make test`, `nightly` in `make nightly`."""
+    return nightly if NIGHTLY else usual

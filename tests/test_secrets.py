@@ -1,0 +1,366 @@
+"""Canaries in every place that carries credentials, sent through a real client: none is in any file of the store.
+
+Each place has a canary of its own. Real requests go through httpx, a recording handle and a real store; then every
+byte of the store's folder is searched, while it is live and after it was closed, for each canary and for what encodings
+make of it. Two canaries in bodies, which are stored, show that the search finds what is there.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import httpx
+import psycopg
+import pytest
+
+import recorder
+from recorder.handle import Handle
+from recorder.store import RunFilter, Store
+from tests.loopback import LAST_CHUNK, Act, Loopback, Refused, Request, Step, chunk, head, stream_head
+from tests.needs import ROOT
+from tests.postgres import Postgres, binaries
+from tests.test_redact import CREDENTIAL_URLS, QUERY_NAMES, REQUEST_HEADERS, RESPONSE_HEADERS
+
+#: Response headers that hold URLs; where the URL stands in their values.
+URL_HEADERS: Final = {
+    "Location": "{}",
+    "Content-Location": "{}",
+    "Operation-Location": "{}",
+    "Azure-AsyncOperation": "{}",
+    "Link": '<{}>; rel="next"',
+    "Refresh": "5; url={}",
+    "X-Request-Url": "{}",
+    "Report-To": '{{"endpoints":[{{"url":"{}"}}]}}',
+}
+
+#: Lines of a response that no HTTP library accepts; the errors quote them.
+ILLEGAL_LINES: Final = ("Set-Cookie : session={}", "X-Api-Key\x01: {}", "Set-Cookie: a=\x00{}", " Authorization: {}")
+
+
+class Canaries:
+    """Gives each place its canary: a core that all share, then the place's own digits; nothing that gets quoted."""
+
+    def __init__(self, core: str) -> None:
+        self.core = core
+        self.of: dict[str, str] = {}
+
+    def __call__(self, place: str) -> str:
+        return self.of.setdefault(place, self.core + hashlib.sha256(place.encode()).hexdigest()[:16] + "yX")
+
+
+def _is_url(template: str) -> bool:
+    """Whether it is a URL by RFC 3986; within a text nothing else can be told from the words around it."""
+    return template.startswith("https://") and not set(" \\[").intersection(template)
+
+
+# -- traffic -----------------------------------------------------------------------------------------------------------
+
+
+class Traffic:
+    """All the exchanges: what the client sends to `url`, and what `answer` sends back."""
+
+    def __init__(self, handle: Handle) -> None:
+        self.canaries = Canaries("SecretZq")
+        self.stored = Canaries("StoredZq")
+        self.sent = 0
+        self._handle = handle
+
+    def answer(self, request: Request) -> Iterator[Step]:
+        """By path: what a server does with credentials."""
+        name, _, number = request.target.decode().partition("?")[0].removeprefix("/").partition("/")
+        if name == "headers":
+            lines = [f"{each}: {self.canaries(f'response header {each}')}" for each in RESPONSE_HEADERS]
+            yield stream_head(*lines, f"Set-Cookie: sid={self.canaries('Set-Cookie')}; HttpOnly; Path=/")
+            yield chunk(f"data: {self.stored('response body')}\n\n".encode())
+            yield LAST_CHUNK
+        elif name == "location":
+            template = CREDENTIAL_URLS[int(number)]
+            lines = [
+                f"{header}: {form.format(template.format(self.canaries(f'{header} {template}')))}"
+                for header, form in URL_HEADERS.items()
+                if _is_url(template) or header.endswith("Location")
+            ]
+            yield head("302 Found", *lines, "Content-Length: 0")
+        elif name == "redirect":
+            token = self.canaries("followed redirect")
+            yield head("307 Temporary Redirect", f"Location: /landing?access_token={token}#id_token={token}")
+            yield Act.FIN
+        elif name == "illegal":
+            line = ILLEGAL_LINES[int(number)].format(self.canaries(f"illegal line {number}"))
+            yield head("200 OK", "Content-Length: 0", line)
+            yield Act.FIN
+        elif name == "refused":
+            yield head("401 Unauthorized", 'WWW-Authenticate: Digest realm="r", nonce="n"', "Content-Length: 0")
+        elif request.method == b"CONNECT":
+            yield head("407 Proxy Authentication Required", "Proxy-Authenticate: Basic", "Content-Length: 0")
+            yield Act.FIN
+        else:
+            yield head("200 OK", "Content-Length: 2")
+            yield b"ok"
+
+    def client(self, **options: object) -> httpx.Client:
+        """A recorded client that sees no proxy of the environment."""
+        return self._handle.instrument(httpx.Client(trust_env=False, **options))  # type: ignore[arg-type]
+
+    def send(self, client: httpx.Client, url: str, **options: object) -> None:
+        """One request, whatever comes of it."""
+        self.sent += 1
+        with contextlib.suppress(httpx.HTTPError, httpx.InvalidURL):
+            client.request("POST", url, **options)  # type: ignore[arg-type]
+
+    def run(self, url: str) -> None:
+        """Every exchange, one after the other."""
+        canary = self.canaries
+        with self.client() as client:
+            headers = [(name, canary(f"request header {name}")) for name in REQUEST_HEADERS if name == name.strip()]
+            body = self.stored("request body").encode()
+            self.send(client, f"{url}/headers", headers=headers, content=body)
+            self.send(client, f"{url}/again")  # sends the cookie that was set
+            for name in QUERY_NAMES:
+                self.send(client, f"{url}/v1?limit=1&{name}={canary(f'query {name}')}")
+            for number, template in enumerate(CREDENTIAL_URLS):
+                self.send(client, f"{url}/location/{number}")
+                if template.startswith("https://example.com/"):
+                    here = template.replace("https://example.com", url, 1)
+                    self.send(client, here.format(canary(f"url {template}")))
+            self.authenticate(client, url)
+            self.fail(client, url)
+        with self.client(follow_redirects=True) as client:
+            self.send(client, f"{url}/redirect")
+        with self.client(cookies={"session": canary("client's cookies")}) as client:
+            client.cookies.set("more", canary("cookie jar"), domain="127.0.0.1")
+            self.send(client, f"{url}/v1")
+        self.pass_proxies(url)
+
+    def authenticate(self, client: httpx.Client, url: str) -> None:
+        """What httpx makes of user names, passwords and challenges."""
+        canary = self.canaries
+        self.send(client, f"{url}/v1", auth=(canary("basic user"), canary("basic password")))
+        self.send(client, f"{url}/refused", auth=httpx.DigestAuth(canary("digest user"), canary("digest password")))
+        userinfo = f"{canary('userinfo user')}:{canary('userinfo password')}@"
+        self.send(client, f"{url}/v1".replace("://", f"://{userinfo}"))
+        with self.client(headers={"X-Api-Key": canary("client's headers")}, auth=("u", canary("client's auth"))) as own:
+            self.send(own, f"{url}/v1")
+
+    def fail(self, client: httpx.Client, url: str) -> None:
+        """Failures whose messages quote what was sent, or what came."""
+        canary = self.canaries
+        for name in ("Authorization", "X-Api-Key", "Cookie", "X-Unheard-Of"):
+            for bad in ("{}\n", "{}\x00", "Bearer {}\r\nX: y", "{}\x01'\"\\"):
+                value = bad.format(canary(f"illegal {name} {bad!r}"))
+                self.send(client, f"{url}/v1", headers={name: value})
+        for number in range(len(ILLEGAL_LINES)):
+            self.send(client, f"{url}/illegal/{number}")
+        with Refused() as refused:
+            hidden = refused.url.replace("://", f"://u:{canary('refused userinfo')}@")
+            self.send(client, f"{hidden}/v1?sig={canary('refused query')}")
+        self.send(client, f"ftp://u:{canary('ftp userinfo')}@127.0.0.1/v1?token={canary('ftp query')}")
+        self.send(client, f"http://u:{canary('no host')}@nowhere.invalid/v1?key={canary('no host query')}")
+
+    def pass_proxies(self, url: str) -> None:
+        """Proxies that want a password: one that passes requests on, one that refuses to."""
+        canary = self.canaries
+        for target in (f"{url}/v1", "https://example.invalid/v1"):
+            userinfo = f"{canary(f'proxy user {target[:6]}')}:{canary(f'proxy password {target[:6]}')}@"
+            with self.client(proxy=url.replace("://", f"://{userinfo}")) as client:
+                self.send(client, target)
+            proxy = httpx.Proxy(url, auth=("u", canary(f"proxy auth {target[:6]}")), headers={})
+            with self.client(proxy=proxy) as client:
+                self.send(client, target, headers={"Proxy-Authorization": canary(f"proxy header {target[:6]}")})
+
+
+@contextlib.contextmanager
+def recorded(url: str | Path, caplog: pytest.LogCaptureFixture) -> Iterator[Traffic]:
+    """All the traffic, recorded in the store there, which is durable and still open; checks what was logged."""
+    caplog.set_level(logging.DEBUG)
+    handle = recorder.open(url)
+    traffic = Traffic(handle)
+    with Loopback([traffic.answer], repeat_last=True) as server:
+        traffic.run(server.url)
+    assert handle.flush(30)
+    stored = len(handle.recordings(limit=10_000))
+    assert stored >= traffic.sent, "a request was sent and not recorded"
+    assert len(traffic.canaries.of) >= 300
+    yield traffic
+    assert handle.close(30)
+    assert found_in(traffic.canaries, {"log": "\n".join(_ours(caplog.records)).encode()}) == []
+
+
+def _ours(records: Iterable[logging.LogRecord]) -> Iterator[str]:
+    """What is said by anybody but the HTTP libraries, which log URLs and headers as they are."""
+    formatter = logging.Formatter()
+    for record in records:
+        if record.name.partition(".")[0] not in {"httpx", "httpcore"}:
+            yield formatter.format(record)
+
+
+# -- the search --------------------------------------------------------------------------------------------------------
+
+
+def forms(text: str) -> list[bytes]:
+    """The text, and what encodings make of it wherever it stands in a longer one."""
+    plain = text.encode()
+    # What comes before shifts base64 by up to two bytes; the characters at both ends also hold bits of neighbours.
+    based = [base64.b64encode(b"\0" * shift + plain)[2 if shift else 0 :] for shift in range(3)]
+    based = [form[1 if shift else 0 :].rstrip(b"=")[:-1] for shift, form in enumerate(based)]
+    hexadecimal = [plain.hex().encode(), plain.hex().upper().encode()]
+    return [plain, plain[::-1], text.encode("utf-16-le"), text.encode("utf-16-be"), *hexadecimal, *based]
+
+
+def found_in(canaries: Canaries, contents: Mapping[str, bytes]) -> list[str]:
+    """Which canary is where: by the core that all share, in every form; then by name, where that can be told."""
+    found = []
+    for name, content in contents.items():
+        for form in forms(canaries.core):
+            if form in content:
+                places = [place for place, canary in canaries.of.items() if canary.encode() in content]
+                found += [f"{place} in {name}" for place in places or [f"some canary as {form!r}"]]
+                break
+    return found
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+_COPY: Final = """
+import pathlib, shutil, sys
+# In a process of its own: reading the file here would drop SQLite's locks on it.
+shutil.copytree(sys.argv[1], sys.argv[2])
+"""
+
+
+def snapshot(folder: Path, to: Path) -> dict[str, bytes]:
+    """Every file below a folder whose store is in use in this process."""
+    subprocess.run([sys.executable, "-c", _COPY, str(folder), str(to)], check=True)
+    return files(to)
+
+
+def values(url: str | Path) -> dict[str, bytes]:
+    """What the store gives out about each recording: nothing is compressed here."""
+    told = {}
+    with Store.open(url) as store:
+        for listed in store.recordings(RunFilter(limit=10_000)):
+            recording_id = listed.recording.recording_id
+            parts = [store.recording(recording_id), *store.events(recording_id), store.reading(recording_id)]
+            told[f"{recording_id} {listed.recording.request.url}"] = repr(parts).encode()
+    return told
+
+
+def test_the_search_finds_a_canary_in_any_form(tmp_path: Path) -> None:
+    """Each form of each canary, in the middle of other bytes, is found, and named; nothing is found in nothing."""
+    canaries = Canaries("SecretZq")
+    canary = canaries("planted")
+    plain = canary.encode()
+    planted = {
+        "plain": plain,
+        "json": b'{"a": "' + plain + b'"}',
+        "hex": plain.hex().encode(),
+        "percent": b"%20" + plain,
+        "wide": canary.encode("utf-16-le"),
+        **{f"base64 {n}": base64.b64encode(b"user:12"[:n] + plain + b"#" * (7 - n)) for n in range(7)},
+    }
+    for name, content in planted.items():
+        (tmp_path / name).write_bytes(os.urandom(50) + content + os.urandom(50))
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "innocent").write_bytes(plain[:4] + plain[5:])
+    found = found_in(canaries, files(tmp_path))
+    assert sorted(hit.rpartition(" in ")[2] for hit in found) == sorted(planted)
+    assert {"planted in plain", "planted in json", "planted in percent"} <= set(found)
+
+
+# -- the stores --------------------------------------------------------------------------------------------------------
+
+
+def test_no_file_of_a_sqlite_store_holds_a_credential(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the database, its log, its locks and its backup, nor anything the store gives out, nor a log line."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    path = folder / "tape.db"
+    with recorded(path, caplog) as traffic:
+        live = snapshot(folder, tmp_path / "live")
+        assert {"tape.db", "tape.db-wal", "tape.db-shm", "tape.db.lock"} <= set(live)
+        assert found_in(traffic.canaries, live) == []
+        with Store.open(path) as store:
+            store._backend._back_up(folder / "tape.db.backup")  # type: ignore[attr-defined]
+    closed = files(folder)
+    assert found_in(traffic.canaries, closed) == []
+    assert found_in(traffic.canaries, values(path)) == []
+    _finds_bodies(traffic, {**live, **closed})
+
+
+def _finds_bodies(traffic: Traffic, contents: Mapping[str, bytes]) -> None:
+    """The canaries that are stored are found by the same search in the same files."""
+    where = found_in(traffic.stored, contents)
+    assert {"request body", "response body"} <= {hit.partition(" in ")[0] for hit in where}
+
+
+def test_no_part_of_a_postgresql_store_holds_a_credential(caplog: pytest.LogCaptureFixture, postgres: Postgres) -> None:
+    """Neither a table, the server's files and its log, nor a dump; the store's own password is in no message."""
+    name = postgres.create_database()
+    password = "SecretZq0password"
+    url = postgres.url(name).replace("postgres@", f"postgres:{password}@")
+    subprocess.run([sys.executable, "-m", "recorder", "--store", url, "db", "upgrade"], cwd=ROOT, check=True)
+    with recorded(url, caplog) as traffic:
+        traffic.canaries.of["the store's password"] = password
+    postgres.execute("CHECKPOINT")
+    contents = {**_tables(url), **values(url)}
+    contents["dump"] = _dump(url)
+    contents["log of the server"] = postgres.log.read_bytes()
+    contents.update(files(postgres.data))
+    assert found_in(traffic.canaries, contents) == []
+    _finds_bodies(traffic, contents)
+    postgres.drop_database(name)
+
+
+def _tables(url: str) -> dict[str, bytes]:
+    """Every column of every table there is."""
+    with psycopg.connect(url) as connection:
+        names = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'").fetchall()
+        assert len(names) >= 6
+        return {
+            name: repr(connection.execute(f'SELECT * FROM "{name}"'.encode()).fetchall()).encode() for (name,) in names
+        }
+
+
+def _dump(url: str) -> bytes:
+    programs = binaries()
+    assert programs is not None
+    return subprocess.run([programs / "pg_dump", url], capture_output=True, check=True).stdout
+
+
+def test_the_stores_own_password_is_in_no_message(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """A store that cannot be reached is named without it: in the log, in errors, on the command line."""
+    canaries = Canaries("SecretZq")
+    caplog.set_level(logging.DEBUG)
+    with Refused() as nowhere, Loopback([[head("200 OK", "Content-Length: 0")]]) as server:
+        address = nowhere.url.removeprefix("http://")
+        url = f"postgresql://me:{canaries('password')}@{address}/db?sslpassword={canaries('sslpassword')}"
+        handle = recorder.open(url)
+        with handle.instrument(httpx.Client()) as client:
+            assert client.get(server.url).status_code == 200
+        assert not handle.flush(0.5)
+        told = {"failing": str(handle.stats.failing).encode()}
+        assert not handle.close(0.5)
+        for strict in (False, True):
+            with pytest.raises(recorder.StoreUnavailable) as raised:
+                recorder.open(url, strict=True) if strict else handle.runs()
+            told[f"error {strict}"] = repr((raised.value, raised.value.__cause__)).encode()
+        done = subprocess.run(
+            [sys.executable, "-m", "recorder", "--store", url, "runs"], cwd=ROOT, capture_output=True, check=False
+        )
+    told["command line"] = done.stdout + done.stderr
+    told["log"] = "\n".join(_ours(caplog.records)).encode()
+    assert (done.returncode, len(done.stderr.splitlines())) == (4, 1)
+    assert address.encode() in told["log"]
+    assert found_in(canaries, told) == []
