@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from .detect import Notice
     from .errors import (
         Conflict,
         NotAStore,
@@ -29,6 +30,7 @@ __all__ = [
     "Conflict",
     "NotAStore",
     "NotFound",
+    "Notice",
     "RecorderError",
     "ReplayMiss",
     "SchemaMismatch",
@@ -41,7 +43,7 @@ __all__ = [
 ]
 
 # Where a public name lives when it is not an error.
-_HOME: Final = {"context": "recorder.transport", "open": "recorder.handle"}
+_HOME: Final = {"Notice": "recorder.detect", "context": "recorder.transport", "open": "recorder.handle"}
 
 
 def __getattr__(name: str) -> Any:

@@ -51,11 +51,14 @@ class Capture:
     `kept` holds the rows with their payloads where the recording's content setting is "facts", which keeps these out
     of the store: a reading can then still be made of them. It is None otherwise, and once they are above KEPT bytes.
 
+    `watch` is shown all rows in batches, with their payloads whatever the content setting; it must not raise.
+
     Calls out of order raise ValueError and change nothing.
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, watch: Callable[[Sequence[Row]], None] | None = None) -> None:
         self.recording = recording
+        self._watch = watch
         self.ending: Ending | None = None
         self.kept: list[Row] | None = [] if recording.content == "facts" else None
         self._kept_size = 0
@@ -167,6 +170,8 @@ class Capture:
     def _settle(self) -> None:
         """Bring fresh rows into the form in which they are stored, and into the facts digest."""
         rows, self._rows = self._rows, []
+        if self._watch is not None:
+            self._watch(rows)
         if not self._full:
             self._keep(rows)
             rows = [_without_payload(row) for row in rows]

@@ -62,6 +62,8 @@ class Settings(BaseModel):
     queue_bytes: Annotated[int, Field(ge=1)] = 64 * _MIB
     #: A larger request body is kept as length and SHA-256 alone.
     body_limit: Annotated[int, Field(ge=0)] = 32 * _MIB
+    #: Look for runaway whitespace and repetition while answers stream, and tell of them as they happen.
+    detect: bool = True
     tags: dict[Text, str] = Field(default_factory=dict)
 
     @field_validator("queue_bytes", "body_limit", mode="before")
@@ -83,6 +85,7 @@ _FORMS: Final = {
     "match_headers": 'header names, such as ["openai-beta"]',
     "queue_bytes": "a number of bytes above 0, such as 67108864 or 64MiB",
     "body_limit": "a number of bytes, such as 33554432 or 32MiB",
+    "detect": "true or false",
     "tags": 'names with texts, such as { app = "search" }',
 }
 _ENVIRONMENT_FORMS: Final = {
@@ -91,6 +94,7 @@ _ENVIRONMENT_FORMS: Final = {
     "hosts": "host names without scheme and path, separated by commas",
     "ignore": "paths, separated by commas, such as body.metadata.session_id,body.user",
     "match_headers": "header names, separated by commas",
+    "detect": "1 or 0",
     "tags": "name=text pairs, separated by commas",
 }
 

@@ -9,6 +9,7 @@
     │   ├── SchemaMismatch      the store is older or newer than this code
     │   └── Conflict            another writer already stored something different
     └── ReplayMiss           no recording answers this request                   exit 1
+        └── Blocked             it goes to a host that is not replayed
 
 A message is one line: what is wrong, then what to do. It never holds a body, a header value or a password,
 because messages end up in logs.
@@ -19,6 +20,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "Blocked",
     "Conflict",
     "NotAStore",
     "NotFound",
@@ -79,3 +81,7 @@ class ReplayMiss(RecorderError):
     """No recording answers this request. The message names the nearest recording and the fields that differ."""
 
     exit_code = 1
+
+
+class Blocked(ReplayMiss):
+    """This request goes to a host that is not replayed, and nothing else may pass. The message names the host."""

@@ -100,7 +100,7 @@ def check(connection: Connection) -> list[str]:
     context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
     differences = [_in_words(difference) for difference in compare_metadata(context, schema.metadata)]
     backend = connection.dialect.name
-    wanted = set(re.findall(r"CREATE TRIGGER (\w+)", "\n".join(schema.triggers(backend)))) | set(schema.VIEWS)
+    wanted = set(re.findall(r"CREATE TRIGGER (\w+)", "\n".join(schema.triggers(backend)))) | set(schema.views(backend))
     there = set(connection.exec_driver_sql(_TRIGGERS_AND_VIEWS[backend]).scalars())
     return differences + [f"missing: {name}" for name in sorted(wanted - there)]
 

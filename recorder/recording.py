@@ -14,7 +14,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -33,10 +33,12 @@ __all__ = [
     "Request",
     "Row",
     "Run",
+    "Spoken",
     "Status",
     "StopReason",
     "StoredReading",
     "Transport",
+    "UsageQuality",
     "storable",
     "uuid7",
 ]
@@ -107,6 +109,15 @@ class StopReason(StrEnum):
     ERROR = "error"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+
+
+class UsageQuality(StrEnum):
+    """Where a reading's token counts come from. Counts that nobody stated are None, whatever the quality."""
+
+    REPORTED = "reported"  # the provider's final figures
+    PARTIAL = "partial"  # the provider's figures up to some point of a stream that was cut
+    ESTIMATED = "estimated"  # none stated; what was seen gives bounds (facts `usage_bounds`)
+    MISSING = "missing"  # none stated, and nothing was seen that could bound them
 
 
 def _empty() -> Mapping[str, Any]:
@@ -228,15 +239,48 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """One text that an answer spelled out: what it said, how it thought, or what it called a tool with.
+
+    `kind` is "text", "refusal", "reasoning", "arguments" (JSON that a tool is called with; `name` is the tool's) or
+    "input" (what a tool gets that is no JSON: a program, a command, a diff). `ended` tells whether its own
+    end was seen. Piece i begins at the character `offsets[i]` of `text` and came with the event at `positions[i]`,
+    `times[i]` microseconds after the request; an answer that is no stream has one piece, and no times.
+    """
+
+    kind: str
+    text: str
+    name: str | None = None
+    ended: bool = True
+    offsets: Sequence[int] = ()
+    positions: Sequence[int] = ()
+    times: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What a Dialect made of a Recording. A projection: always derivable again from the recording.
 
+    `action` is what the request does to its run (`create`, `submit_tool_outputs`, `retrieve`, `cancel`, ...).
+    `is_run` is False for an exchange that is part of no run: adding a message to a thread, making an assistant.
     `provider_run_id` is the provider's own id; `opens_run` is False for a continuation (tool outputs, a poll, a
-    cancel), which then takes the run of the newest earlier opener. `complete` is None where the dialect cannot
-    tell. `facts` carries what is not hot: raw values with the position of the event that each came from.
+    cancel), which then takes the run of the newest earlier opener. `previous_response_id` and `thread_id` link runs,
+    which they do not merge. `complete` is None where the dialect cannot tell.
+
+    `parameters` is the request's parameter set as sent: a name that is absent was absent, None was null.
+
+    Tokens: `input_tokens` and `output_tokens` are all of either side; the buckets are disjoint. Input is
+    `uncached_tokens` + `cached_tokens` (read from a cache) + what was written to one, by the life it was given
+    (`cache_write_5m_tokens`, `cache_write_1h_tokens`, or `cache_write_tokens` where none was stated). Output is
+    `visible_tokens` + `reasoning_tokens`. A bucket is None where the provider did not say enough to tell.
+
+    `facts` carries what is not hot: raw values with the position of the event that each came from. `spoken` is what
+    the detectors look through; it is never stored.
     """
 
     dialect: str
+    action: str | None = None
+    is_run: bool = True
     status: str = Status.UNKNOWN
     stop_reason: str | None = None
     stop_reason_raw: str | None = None
@@ -245,24 +289,42 @@ class Reading:
     request_id: str | None = None
     opens_run: bool = True
     continues: str | None = None
+    previous_response_id: str | None = None
     model: str | None = None
     service_tier: str | None = None
     assistant_id: str | None = None
     thread_id: str | None = None
+    parameters: Mapping[str, Any] | None = None
     max_prompt_tokens: int | None = None
     max_completion_tokens: int | None = None
     truncation_strategy: str | None = None
+    response_format: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     total_tokens: int | None = None
+    uncached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    cache_write_5m_tokens: int | None = None
+    cache_write_1h_tokens: int | None = None
+    visible_tokens: int | None = None
+    usage_quality: str | None = None
     ttft_us: int | None = None
+    ttft_visible_us: int | None = None
+    longest_gap_us: int | None = None
+    stalls: int | None = None
+    stalled_us: int | None = None
+    text_chars: int | None = None
+    blank_chars: int | None = None
+    json_valid: bool | None = None
+    json_damage: str | None = None
     text: str | None = None
     group: str | None = None
     metadata: Mapping[str, Any] | None = None
     flags: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=_empty)
+    spoken: tuple[Spoken, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,7 +344,11 @@ class StoredReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What the recordings of one provider run amounted to: one row of the view `runs`."""
+    """What the recordings of one provider run amounted to: one row of the view `runs`.
+
+    `recordings` leaves out the `duplicates`: second records of an exchange, made by a proxy that it went through.
+    `streamed_us` is the time that its answers took, `waited_us` the time between them that it waited for tool outputs.
+    """
 
     run_id: UUID
     recordings: int
@@ -315,6 +381,9 @@ class Run:
     metadata: Mapping[str, Any] | None
     group: str | None
     flags: tuple[str, ...]
+    duplicates: int | None = None
+    waited_us: int | None = None
+    streamed_us: int | None = None
 
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "APPLICATION_ID",
     "FACT_TABLES",
+    "PARAMETERS",
     "REVISION",
     "VIEWS",
     "additions",
@@ -54,10 +55,11 @@ __all__ = [
     "recordings",
     "tags",
     "triggers",
+    "views",
 ]
 
 #: The schema this code writes: "major.minor". A newer minor only adds; a newer major is refused.
-REVISION = "1.0"
+REVISION = "1.1"
 
 #: SQLite's `PRAGMA application_id`: "recr" in ASCII, so that `file` and recorder can tell a store from other files.
 APPLICATION_ID = 0x72656372
@@ -167,7 +169,7 @@ readings = _table(
     # 0 means: not read yet (the recording is still open, or its reading is due)
     Column("reader_version", Integer, nullable=False),
     Column("read_at", BigInteger, nullable=False),
-    # a hint for lists: a later recording of the same run is known, so this reading does not stand for its run
+    # whether another reading stands for the run, or the exchange is part of no run
     Column("superseded", Boolean(create_constraint=False), nullable=False),
     # copied facts, so that lists and questions touch one table
     Column("started_at", BigInteger, nullable=False),
@@ -205,6 +207,33 @@ readings = _table(
     Column("metadata", Text),
     Column("flags", Text),
     Column("facts", Text),
+    # since 1.1; NULL where an older writer made the reading
+    Column("action", Text),
+    Column("is_run", Boolean(create_constraint=False)),
+    Column("opens_run", Boolean(create_constraint=False)),
+    Column("duplicate", Boolean(create_constraint=False)),
+    Column("finality", Integer),  # how much the status settles: 3 the run is over, 1 it goes on, 0 unknown
+    Column("waited_us", BigInteger),
+    Column("previous_response_id", Text),
+    Column("parameters", Text),
+    Column("response_format", Text),
+    Column("uncached_tokens", BigInteger),
+    Column("cache_write_tokens", BigInteger),
+    Column("cache_write_5m_tokens", BigInteger),
+    Column("cache_write_1h_tokens", BigInteger),
+    Column("visible_tokens", BigInteger),
+    Column("usage_quality", Text),
+    Column("ttft_visible_us", BigInteger),
+    Column("longest_gap_us", BigInteger),
+    Column("stalls", BigInteger),
+    Column("stalled_us", BigInteger),
+    Column("text_chars", BigInteger),
+    Column("blank_chars", BigInteger),
+    Column("json_valid", Boolean(create_constraint=False)),
+    Column("json_damage", Text),
+    Column("head_us", BigInteger),
+    # JSON: the names of the columns whose values are those of the run's opener
+    Column("inherited", Text),
 )
 
 tags = _table(
@@ -250,7 +279,9 @@ _index("readings_stop_reason", _r.stop_reason, _r.superseded, _r.started_at, whe
 _index("readings_ending", _r.ending, _r.started_at, where="ending IS NOT NULL")
 _index("readings_dialect", _r.dialect, _r.started_at)
 _index("readings_model", _r.model, _r.started_at, where="model IS NOT NULL")
-_index("readings_provider_run", _r.provider_run_id, where="provider_run_id IS NOT NULL")
+_index("readings_provider_run", _r.provider_run_id, _r.recording_id, where="provider_run_id IS NOT NULL")
+_index("readings_previous", _r.previous_response_id, _r.recording_id, where="previous_response_id IS NOT NULL")
+_index("readings_version", _r.reader_version, _r.recording_id)
 _index("readings_request", _r.request_id, where="request_id IS NOT NULL")
 _index("readings_assistant", _r.assistant_id, _r.started_at, where="assistant_id IS NOT NULL")
 _index("readings_thread", _r.thread_id, _r.started_at, where="thread_id IS NOT NULL")
@@ -260,13 +291,14 @@ _index("leases_writer", leases.c.writer)
 
 FACT_TABLES = ("recordings", "events", "endings", "tags", "erasures")
 
-#: The latest reading of a run stands for it; the opener gives its start. Sums are scalar subqueries, so only the
-#: runs that a query selects pay for them (a GROUP BY over all readings takes seconds at a million recordings).
+#: One reading of a run stands for it; the opener gives its start. Sums are scalar subqueries, so only the runs that a
+#: query selects pay for them (a GROUP BY over all readings takes seconds at a million recordings). What was recorded
+#: twice is summed once.
 _RUNS = """
 CREATE VIEW runs AS
 SELECT
     l.run_id AS run_id,
-    (SELECT count(*) FROM readings s WHERE s.run_id = l.run_id) AS recordings,
+    (SELECT count(*) FROM readings s WHERE s.run_id = l.run_id AND NOT coalesce(s.duplicate, false)) AS recordings,
     l.recording_id AS latest_id,
     l.dialect AS dialect,
     l.provider_run_id AS provider_run_id,
@@ -290,8 +322,8 @@ SELECT
     coalesce(o.max_prompt_tokens, l.max_prompt_tokens) AS max_prompt_tokens,
     coalesce(o.max_completion_tokens, l.max_completion_tokens) AS max_completion_tokens,
     coalesce(o.truncation_strategy, l.truncation_strategy) AS truncation_strategy,
-    (SELECT sum(s.events) FROM readings s WHERE s.run_id = l.run_id) AS events,
-    (SELECT sum(s.bytes) FROM readings s WHERE s.run_id = l.run_id) AS bytes,
+    (SELECT sum(s.events) FROM readings s WHERE s.run_id = l.run_id AND NOT coalesce(s.duplicate, false)) AS events,
+    (SELECT sum(s.bytes) FROM readings s WHERE s.run_id = l.run_id AND NOT coalesce(s.duplicate, false)) AS bytes,
     o.ttft_us AS ttft_us,
     l.started_at + l.duration_us - o.started_at AS duration_us,
     coalesce(l.metadata, o.metadata) AS metadata,
@@ -299,13 +331,119 @@ SELECT
     l.flags AS flags,
     l.weight AS weight,
     l.origin AS origin,
-    l.request_id AS request_id
+    l.request_id AS request_id,
+    o.action AS action,
+    coalesce(o.previous_response_id, l.previous_response_id) AS previous_response_id,
+    o.parameters AS parameters,
+    coalesce(l.response_format, o.response_format) AS response_format,
+    l.uncached_tokens AS uncached_tokens,
+    l.cache_write_tokens AS cache_write_tokens,
+    l.cache_write_5m_tokens AS cache_write_5m_tokens,
+    l.cache_write_1h_tokens AS cache_write_1h_tokens,
+    l.visible_tokens AS visible_tokens,
+    l.usage_quality AS usage_quality,
+    (SELECT count(*) FROM readings s WHERE s.run_id = l.run_id AND s.duplicate) AS duplicates,
+    (SELECT sum(s.waited_us) FROM readings s WHERE s.run_id = l.run_id) AS waited_us,
+    (SELECT sum(s.duration_us) FROM readings s WHERE s.run_id = l.run_id AND NOT coalesce(s.duplicate, false)
+        AND coalesce(s.action, '') NOT IN ('retrieve', 'cancel', 'modify', 'steps', 'step')) AS streamed_us,
+    o.head_us AS head_us,
+    o.ttft_visible_us AS ttft_visible_us,
+    (SELECT max(s.longest_gap_us) FROM readings s WHERE s.run_id = l.run_id AND NOT coalesce(s.duplicate, false))
+        AS longest_gap_us,
+    (SELECT sum(s.stalls) FROM readings s WHERE s.run_id = l.run_id AND NOT coalesce(s.duplicate, false)) AS stalls,
+    l.text_chars AS text_chars,
+    l.blank_chars AS blank_chars,
+    l.json_valid AS json_valid,
+    l.json_damage AS json_damage
 FROM readings l
 JOIN readings o ON o.recording_id = l.run_id
-WHERE NOT EXISTS (SELECT 1 FROM readings n WHERE n.run_id = l.run_id AND n.recording_id > l.recording_id)
+WHERE NOT l.superseded AND coalesce(l.is_run, true)
 """
 
+#: The request parameters that are columns of the view `run_params`: all of the Assistants API's
+#: `RunCreateParamsStreaming`, what its other endpoints add, and those of the other protocols.
+PARAMETERS = (
+    "assistant_id",
+    "additional_instructions",
+    "additional_messages",
+    "include",
+    "instructions",
+    "max_completion_tokens",
+    "max_prompt_tokens",
+    "metadata",
+    "model",
+    "parallel_tool_calls",
+    "reasoning_effort",
+    "response_format",
+    "stream",
+    "temperature",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "truncation_strategy",
+    "thread",
+    "tool_resources",
+    "tool_outputs",
+    "max_output_tokens",
+    "max_tokens",
+    "max_tool_calls",
+    "n",
+    "stop",
+    "stop_sequences",
+    "top_k",
+    "seed",
+    "frequency_penalty",
+    "presence_penalty",
+    "logprobs",
+    "top_logprobs",
+    "service_tier",
+    "truncation",
+    "context_management",
+    "thinking",
+    "reasoning",
+    "text",
+    "stream_options",
+    "previous_response_id",
+    "conversation",
+    "prompt",
+    "store",
+    "background",
+    "output_config",
+    "verbosity",
+    "generationConfig",
+)
+
+#: The JSON text of one parameter, exactly as it is stored; SQL NULL where the parameter is absent, 'null' where it is
+#: null. SQLite before 3.38 has no `->`; asked for two paths, of which an object never has the second, json_extract
+#: gives "[VALUE,null]" with the value's own spelling. (Older SQLite lets a view use JSON functions only where `PRAGMA
+#: trusted_schema` is on, as it is by default; the store's own connections turn it off, and do not use this view.)
+_PARAMETER = {
+    "sqlite": """CASE WHEN json_type(parameters, '$."{0}"') IS NOT NULL THEN
+        substr(json_extract(parameters, '$."{0}"', '$[0]'), 2,
+               length(json_extract(parameters, '$."{0}"', '$[0]')) - 7) END""",
+    "postgresql": "(parameters::json -> '{0}')::text",
+}
+
+#: The views that are one statement for every database; those that are not are in `views`.
 VIEWS = {"runs": _RUNS}
+
+
+def views(backend: str) -> dict[str, str]:
+    """The statements that make the views on `backend` ("sqlite" or "postgresql"), by their names."""
+    columns = ",\n    ".join(f'{_PARAMETER[backend].format(name)} AS "{name}"' for name in PARAMETERS)
+    run_params = f"""
+CREATE VIEW run_params AS
+SELECT
+    recording_id,
+    run_id,
+    dialect,
+    action,
+    {columns}
+FROM readings
+WHERE parameters IS NOT NULL
+"""  # noqa: S608
+    return {"run_params": run_params, **VIEWS}
+
 
 #: Only readings of few statuses are ever superseded. PostgreSQL takes the two for independent unless it is told to
 #: look, and then goes through all readings instead of an index.
@@ -318,7 +456,7 @@ _STATISTICS = (
 def additions(backend: str) -> list[str]:
     """The statements that make, on `backend` ("sqlite" or "postgresql"), what the tables above do not say."""
     statistics = _STATISTICS if backend == "postgresql" else ()
-    return [*triggers(backend), *VIEWS.values(), *statistics]
+    return [*triggers(backend), *views(backend).values(), *statistics]
 
 
 def triggers(backend: str) -> list[str]:

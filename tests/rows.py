@@ -84,7 +84,10 @@ def recorded(store: Store, *, events: int = 3, ending: str = "eof", **changes: A
 
 
 def made_reading(recording: Recording, run_id: UUID | None = None, **fields: Any) -> StoredReading:
-    """A reading of the recording, which opens a run unless `run_id` names another."""
+    """A reading of the recording, which opens a run unless `run_id` names another.
+
+    The store finds that run by itself, if `provider_run_id` is that of its opener.
+    """
     return StoredReading(
         recording_id=recording.recording_id,
         run_id=run_id or recording.recording_id,

@@ -50,11 +50,12 @@ def recorded(
     parameters: Mapping[str, Any] = by_name(name).parameters(asked)
     given: dict[str, Any] = {
         "recording_id": uuid7(),
+        "started_at": 0,
         "writer": uuid7(),
         "origin": ORIGIN,
         "parameters": parameters,
     } | fields
-    capture = Capture(Recording(started_at=0, dialect=name, request=asked, **given))
+    capture = Capture(Recording(dialect=name, request=asked, **given))
     if answer is not None:
         capture.head(Head(status, headers=headers), step_us)
         for number, start in enumerate(range(0, len(answer), chunk), 2):

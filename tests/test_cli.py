@@ -8,19 +8,20 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import click
 import pytest
-from click.testing import CliRunner, Result
 
-from recorder.cli import main, program
-from recorder.cli.options import parse_time
+from recorder import dialects
+from recorder.cli import program
+from recorder.cli.options import DIALECTS, parse_time
 from recorder.cli.output import safe, span, table
 from recorder.demo import stream
 from recorder.recording import Head, Request
+from recorder.schema import REVISION
 from recorder.store import Store
 from recorder.writer import Writer
+from tests.command import invoke, json_lines
 from tests.needs import ROOT
 
 RUN_FIELDS = [
@@ -58,32 +59,11 @@ RUN_FIELDS = [
 ]
 
 
-def _invoke(*arguments: str, store: Path | None = None) -> Result:
-    """One command in this process, with the exit code and the streams a shell would see."""
-    named = () if store is None else ("--store", str(store))
-    runner = CliRunner()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["recorder"])
-        return runner.invoke(_program, [*named, *arguments])
-
-
-class _Program:
-    """`main` as click's runner wants it: something with `main` and a name."""
-
-    name = "recorder"
-
-    def main(self, args: list[str], prog_name: str, **_: Any) -> None:
-        main(list(args))
-
-
-_program: Any = _Program()
-
-
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that the demo left."""
     store = tmp_path_factory.mktemp("demo") / "demo.db"
-    done = _invoke("demo", "--json", store=store)
+    done = invoke("demo", "--json", store=store)
     assert done.exit_code == 0, done.output
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(rows) == 8
@@ -92,15 +72,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store
 
 
-def _json(*arguments: str, store: Path) -> list[dict[str, Any]]:
-    done = _invoke(*arguments, "--json", store=store)
-    assert done.exit_code == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
 def test_runs_are_listed_with_every_field_of_the_contract(demo: Path) -> None:
     """One object a line, newest first, the tool outputs' stream in one run with the run that asked for them."""
-    runs = _json("runs", store=demo)
+    runs = json_lines("runs", store=demo)
     assert [list(run) for run in runs] == [RUN_FIELDS] * 7
     assert [run["dialect"] for run in runs] == ["messages", "chat", "responses", *["assistants"] * 4]
     assert sorted(run["recordings"] for run in runs) == [1, 1, 1, 1, 1, 1, 2]
@@ -112,7 +86,7 @@ def test_runs_are_listed_with_every_field_of_the_contract(demo: Path) -> None:
 
 def test_recordings_are_listed_with_their_requests(demo: Path) -> None:
     """The fields of runs, and four more."""
-    recordings = _json("recordings", store=demo)
+    recordings = json_lines("recordings", store=demo)
     assert len(recordings) == 8
     assert set(recordings[0]) == {*RUN_FIELDS, "recording_id", "method", "url", "http_status"}
     assert {row["http_status"] for row in recordings} == {200}
@@ -135,45 +109,45 @@ def test_recordings_are_listed_with_their_requests(demo: Path) -> None:
 )
 def test_filters_leave_what_they_say(demo: Path, given: list[str], expected: int) -> None:
     """Each filter, alone and together."""
-    assert len(_json("runs", *given, store=demo)) == expected
+    assert len(json_lines("runs", *given, store=demo)) == expected
 
 
 def test_a_stored_stream_is_emitted_exactly(demo: Path) -> None:
     """`emit` writes the very bytes that the upstream sent, at any pace."""
-    chat = _json("runs", "--dialect", "chat", store=demo)[0]
+    chat = json_lines("runs", "--dialect", "chat", store=demo)[0]
     for pace in ("instant", "x100"):
-        done = _invoke("emit", chat["run_id"], "--pace", pace, store=demo)
+        done = invoke("emit", chat["run_id"], "--pace", pace, store=demo)
         assert done.exit_code == 0, done.stderr
         assert done.stdout_bytes == stream("chat-completed")
-    by_suffix = _invoke("emit", chat["run_id"][-8:], store=demo)
-    by_provider = _invoke("emit", chat["provider_run_id"], store=demo)
+    by_suffix = invoke("emit", chat["run_id"][-8:], store=demo)
+    by_provider = invoke("emit", chat["provider_run_id"], store=demo)
     assert by_suffix.stdout_bytes == by_provider.stdout_bytes == stream("chat-completed")
 
 
 def test_show_tells_why_a_run_stopped(demo: Path) -> None:
     """The cap is named in a sentence, with a bar; --json has the parts."""
-    run = _json("runs", "--stop-reason", "output_limit", store=demo)[0]
-    told = _invoke("show", run["run_id"], store=demo)
+    run = json_lines("runs", "--stop-reason", "output_limit", store=demo)[0]
+    told = invoke("show", run["run_id"], store=demo)
     assert told.exit_code == 0, told.stderr
-    assert "The output reached its token limit" in told.stdout
+    assert "The model wrote whitespace from character 72 on until the output limit" in told.stdout
     assert "400 of 400 tokens (100 %)" in told.stdout
     assert " blank lines)" in told.stdout
     assert len(told.stdout.splitlines()) < 60
-    shown = _json("show", run["run_id"], store=demo)[0]
+    shown = json_lines("show", run["run_id"], store=demo)[0]
     assert shown["status"] == "incomplete"
     assert [part["ending"] for part in shown["parts"]] == ["client_closed"]
-    tools = next(run for run in _json("runs", store=demo) if run["recordings"] == 2)
-    assert len(_json("show", tools["run_id"], store=demo)[0]["parts"]) == 2
+    tools = next(run for run in json_lines("runs", store=demo) if run["recordings"] == 2)
+    assert len(json_lines("show", tools["run_id"], store=demo)[0]["parts"]) == 2
 
 
 def test_lists_for_people_are_tables(demo: Path) -> None:
     """Every run is a line under the titles, whole also where nobody's terminal is 80 columns wide."""
-    done = _invoke("runs", store=demo)
+    done = invoke("runs", store=demo)
     assert len(done.stdout.splitlines()) == 8
     assert done.stdout.startswith("run ")
     assert "400 / 400" in done.stdout
-    assert len(_invoke("recordings", store=demo).stdout.splitlines()) == 9
-    nothing = _invoke("runs", "--status", "expired", store=demo)
+    assert len(invoke("recordings", store=demo).stdout.splitlines()) == 9
+    nothing = invoke("runs", "--status", "expired", store=demo)
     assert (nothing.exit_code, nothing.stdout) == (0, "")
     assert "no runs" in nothing.stderr
 
@@ -182,8 +156,11 @@ def test_lists_for_people_are_tables(demo: Path) -> None:
     ("arguments", "code", "says"),
     [
         (["runs", "--since", "yesterday-ish"], 2, "is not a time"),
+        (["runs", "--since", "0001-01-01T00:00:00+14:00"], 2, "is not a time"),
+        (["runs", "--limit", "9" * 20], 2, "is not in the range"),
         (["runs", "--tag", "novalue"], 2, "is not name=value"),
         (["runs", "--status", "done"], 2, "completed"),
+        (["runs", "--dialect", "assistant"], 2, "'assistants'"),
         (["recordings", "--ending", "foo"], 2, "client_closed"),
         (["nonsense"], 2, "No such command"),
         (["show", "run_does_not_exist"], 3, "run_does_not_exist"),
@@ -193,7 +170,7 @@ def test_lists_for_people_are_tables(demo: Path) -> None:
 )
 def test_what_is_wrong_is_one_line_on_stderr(demo: Path, arguments: list[str], code: int, says: str) -> None:
     """Usage errors are 2, unknown names 3; stdout stays empty."""
-    done = _invoke(*arguments, store=demo)
+    done = invoke(*arguments, store=demo)
     assert (done.exit_code, done.stdout) == (code, "")
     assert says in done.stderr
     assert "Traceback" not in done.stderr
@@ -202,11 +179,11 @@ def test_what_is_wrong_is_one_line_on_stderr(demo: Path, arguments: list[str], c
 def test_a_store_that_is_not_there_says_where_was_looked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading commands never make a store."""
     monkeypatch.chdir(tmp_path)
-    done = _invoke("runs")
+    done = invoke("runs")
     assert done.exit_code == 3
     assert str(tmp_path) in done.stderr
     assert list(tmp_path.iterdir()) == []
-    assert _invoke("runs", store=tmp_path / "none.db").exit_code == 3
+    assert invoke("runs", store=tmp_path / "none.db").exit_code == 3
     assert list(tmp_path.iterdir()) == []
 
 
@@ -214,7 +191,7 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
     """Exit code 4, one line, and the file stays as it was."""
     file = tmp_path / "notes.db"
     file.write_bytes(b"not a database at all" * 100)
-    done = _invoke("runs", store=file)
+    done = invoke("runs", store=file)
     assert done.exit_code == 4
     assert done.stderr.startswith("recorder: ")
     assert done.stderr.count("\n") == 1
@@ -223,7 +200,7 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_kind_of_store_is_a_usage_error() -> None:
     """mysql:// and the like."""
-    done = _invoke("--store", "mysql://host/db", "runs")
+    done = invoke("--store", "mysql://host/db", "runs")
     assert done.exit_code == 2
     assert "mysql" in done.stderr
 
@@ -231,9 +208,9 @@ def test_an_unknown_kind_of_store_is_a_usage_error() -> None:
 def test_the_store_may_be_named_by_the_environment(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every option also as RECORDER_*."""
     monkeypatch.setenv("RECORDER_STORE", str(demo))
-    assert len(_invoke("runs").stdout.splitlines()) == 8
+    assert len(invoke("runs").stdout.splitlines()) == 8
     monkeypatch.setenv("RECORDER_RUNS_LIMIT", "2")
-    assert len(_invoke("runs").stdout.splitlines()) == 3
+    assert len(invoke("runs").stdout.splitlines()) == 3
 
 
 def test_texts_from_strangers_do_not_reach_the_terminal(tmp_path: Path) -> None:
@@ -247,12 +224,12 @@ def test_texts_from_strangers_do_not_reach_the_terminal(tmp_path: Path) -> None:
     tap.end("eof")
     assert writer.close()
     for command in (["runs"], ["recordings"], ["show", "@last"]):
-        done = _invoke(*command, store=tmp_path / "r.db")
+        done = invoke(*command, store=tmp_path / "r.db")
         assert done.exit_code == 0, done.stderr
         assert "\x1b" not in done.stdout
         assert "\x07" not in done.stdout
         assert "\u202e" not in done.stdout
-    assert "\\x1b" in _invoke("show", "@last", store=tmp_path / "r.db").stdout
+    assert "\\x1b" in invoke("show", "@last", store=tmp_path / "r.db").stdout
 
 
 def test_control_characters_are_escaped() -> None:
@@ -269,6 +246,14 @@ def test_spans_read_like_people_say_them() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("option", ["--model", "--assistant", "--thread", "--request-id", "--trace", "--grep"])
+def test_a_filter_in_no_encoding_finds_nothing(demo: Path, option: str) -> None:
+    """Arguments are bytes: what is not UTF-8 in them arrives as lone surrogates, which no database takes."""
+    for command in ("runs", "recordings"):
+        done = invoke(command, option, "\udcff", "--tag", "\udcfe=\udcff", "--metadata", "\udcfe=\udcff", store=demo)
+        assert (done.exit_code, done.stdout) == (0, ""), done.stderr
+
+
 def test_times_are_iso_or_ages() -> None:
     """A zone is honoured, an age counts back from now, anything else is refused."""
     assert parse_time("1970-01-01T00:00:01Z") == 1_000_000
@@ -277,6 +262,10 @@ def test_times_are_iso_or_ages() -> None:
     for wrong in ("soon", "", "7y", "-3h"):
         with pytest.raises(ValueError, match=r"."):
             parse_time(wrong)
+
+
+def test_every_dialect_can_be_filtered_by() -> None:
+    assert list(DIALECTS) == [dialect.name for dialect in (*dialects.DIALECTS, dialects.RAW)]
 
 
 def test_help_names_every_command_and_imports_none() -> None:
@@ -305,10 +294,10 @@ def test_a_reader_that_has_enough_is_no_error(demo: Path) -> None:
 
 def test_the_database_commands_say_what_the_schema_is(demo: Path) -> None:
     """current, check and upgrade on a store that is up to date."""
-    current = _invoke("db", "current", store=demo)
-    assert (current.exit_code, current.stdout) == (0, "1.0\n")
-    assert _invoke("db", "check", store=demo).exit_code == 0
-    assert _invoke("db", "upgrade", store=demo).exit_code == 0
+    current = invoke("db", "current", store=demo)
+    assert (current.exit_code, current.stdout) == (0, f"{REVISION}\n")
+    assert invoke("db", "check", store=demo).exit_code == 0
+    assert invoke("db", "upgrade", store=demo).exit_code == 0
 
 
 @pytest.mark.parametrize("arguments", [["runs", "--json"], ["runs"], ["emit", "@last"], ["show", "@last"]])
@@ -346,7 +335,7 @@ def test_a_reader_that_has_left_before_is_exit_code_0(demo: Path, arguments: str
 
 
 def test_the_store_after_the_command_says_where_it_belongs(demo: Path) -> None:
-    done = _invoke("runs", "--store", str(demo))
+    done = invoke("runs", "--store", str(demo))
     assert done.exit_code == 2
     assert "--store stands before the command" in done.stderr
 
@@ -367,14 +356,14 @@ def test_a_narrow_terminal_cuts_no_id_and_no_number(width: int, capsys: pytest.C
 
 def test_a_part_that_is_open_or_not_recorded_is_not_called_unanswered(tmp_path: Path) -> None:
     path = tmp_path / "recorder.db"
-    request = Request("POST", "http://127.0.0.1/v1/responses", (), b"{}", 2)
+    request = Request("POST", "http://127.0.0.1/v1/responses", (), b'{"input":""}', 12)
     with closing(Writer(lambda: Store.open(f"sqlite:///{path}", create=True))) as writer:
         tap = writer.start(request)
         tap.head(Head(200, "OK", "HTTP/1.1", ()))
         assert writer.flush(5)
-        assert ", still open\n" in _invoke("show", "@last", store=path).stdout
+        assert ", still open\n" in invoke("show", "@last", store=path).stdout
         cut = writer.start(request)
         cut.cut("the queue was full")
         cut.end("eof")
         assert writer.flush(5)
-        assert ", answer not recorded, ended by eof\n" in _invoke("show", "@last", store=path).stdout
+        assert ", answer not recorded, ended by eof\n" in invoke("show", "@last", store=path).stdout

@@ -88,11 +88,14 @@ def test_the_readmes_commands_do_what_it_says(folder: Path) -> None:
         if line == f"pip install {project}":
             continue
         said[line] = typed(demo[0] if line == "make demo" else line, folder)
-    runs, shown, emitted = (said[line] for line in said if line != "make demo")
+    runs, shown, emitted, counted, asked = (said[line] for line in said if line != "make demo")
     assert b"all the same" in said["make demo"]
     assert len(runs.splitlines()) == 8
     assert b"claude" in shown
     assert emitted == stream("messages-completed")
+    assert len(counted.splitlines()) > 3
+    assert b"output_limit" in counted
+    assert b"json_object" in asked
 
 
 CODE: Final = """
@@ -228,7 +231,7 @@ def _is_there(path: str) -> bool:
 
 def test_the_papers_are_read_whole() -> None:
     """A block, a recipe or a missing file that these tests did not see would not be tested."""
-    assert sum(paper("README.md").count(f"```{language}\n") for language in ("sh", "python")) == 5
-    assert (len(blocks("README.md", "sh")), len(blocks("README.md", "python"))) == (3, 2)
+    assert sum(paper("README.md").count(f"```{language}\n") for language in ("sh", "python")) == 6
+    assert (len(blocks("README.md", "sh")), len(blocks("README.md", "python"))) == (4, 2)
     assert recipes()["clean"][0].startswith("rm -rf .venv")
     assert not _is_there("recorder/nonsense.py")

@@ -186,7 +186,13 @@ def test_a_migration_imports_nothing_of_ours(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
     names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    assert {name.partition(".")[0] for name in names} <= {"__future__", "alembic", "collections", "sqlalchemy"}
+    assert {name.partition(".")[0] for name in names} <= {
+        "__future__",
+        "alembic",
+        "collections",
+        "sqlalchemy",
+        "typing",
+    }
 
 
 def test_migrations_follow_one_another_to_the_revision_of_the_code() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 from uuid import UUID
 
 import pytest
@@ -116,12 +117,12 @@ def test_times_headers_and_group(store: Store) -> None:
     reading = reader.interpret(recording, events)
     times = [event.elapsed_us for event in events if event.kind == "sse"]
     assert reading.facts["times"] == {
-        "headers_us": 1000,
         "first_event_us": times[0],
         "last_event_us": times[-1],
-        "longest_gap_us": max(later - earlier for earlier, later in pairwise(times)),
         "events": len(times),
     }
+    assert reading.longest_gap_us == max(later - earlier for earlier, later in pairwise(times))
+    assert (reading.stalls, reading.stalled_us) == (0, 0)
     assert reading.request_id == "req_7"
     assert reading.group == "asst_torture"
 
@@ -149,6 +150,81 @@ def test_the_group_of_runs_without_an_assistant() -> None:
     assert group({"input": ""}) is None
 
 
+# -- what nobody counted ----------------------------------------------------------------------------------------------
+
+
+def bounds_of(*deltas: dict[str, Any], **asked: Any) -> dict[str, Any]:
+    """Between what the tokens of a chat lie that was cut after these pieces."""
+    chunks = ({"id": "c", "choices": [{"index": at, "delta": delta}]} for at, delta in enumerate(deltas))
+    body = b"".join(b"data: %s\n\n" % json.dumps(chunk).encode() for chunk in chunks)
+    recording, events = recorded(post("/v1/chat/completions", messages=[], stream=True, **asked), body)
+    bounds: dict[str, Any] = reader.interpret(recording, events).facts["usage_bounds"]
+    return bounds
+
+
+def test_tokens_that_nobody_counted_lie_between_what_was_seen_and_the_cap() -> None:
+    """A token has 1 to 128 bytes. What was thought is output, but nothing that the user sees."""
+    both = {"content": "x" * 129, "reasoning_content": "y" * 300}
+    assert bounds_of(both) == {
+        "output_tokens": {"at_least": 4, "at_most": None},
+        "visible_tokens": {"at_least": 2, "at_most": 129},
+    }
+    assert bounds_of(both, max_tokens=50) == {
+        "output_tokens": {"at_least": 4, "at_most": 50},
+        "visible_tokens": {"at_least": 2, "at_most": 50},
+    }
+    thoughts = bounds_of({"reasoning_content": "y" * 300})
+    assert thoughts["visible_tokens"] == {"at_least": 0, "at_most": 0}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "cap"),
+    [(({"content": "x"},), -1), (({"content": "x" * 1000},), 3), (({"content": "x"}, {"content": "y"}), 3)],
+)
+def test_a_cap_that_is_none_is_no_bound(pieces: tuple[dict[str, Any], ...], cap: int) -> None:
+    """None was meant, or nobody kept to it, or each of several answers has it for itself."""
+    assert bounds_of(*pieces, max_tokens=cap)["output_tokens"]["at_most"] is None
+
+
+# What an SDK takes for the end of a stream, with fewer events than were sent or none, and without an error.
+SILENT: dict[str, Callable[[bytes], dict[str, Any]]] = {
+    "no last event": lambda whole: {
+        "answer": whole[: whole.rindex(b"event:") if b"[DONE]" not in whole else whole.rindex(b"data: [DONE]")]
+    },
+    "cut between two events": lambda whole: {"answer": whole[: whole.index(b"\n\n", len(whole) // 2) + 2]},
+    "cut inside an event": lambda whole: {"answer": whole[: len(whole) // 2]},
+    "no blank line after the last event": lambda whole: {"answer": whole.rstrip(b"\n")},
+    "gzip that ends early": lambda whole: {
+        "answer": gzip.compress(whole, mtime=0)[: len(gzip.compress(whole, mtime=0)) // 2],
+        "headers": (*EVENT_STREAM, ("content-encoding", "gzip")),
+    },
+    "JSON": lambda _: {"answer": b'{"ok":true}', "headers": JSON},
+    "HTML": lambda _: {"answer": b"<html>login</html>", "headers": (("content-type", "text/html"),)},
+    "nothing": lambda _: {"answer": b""},
+    "204": lambda _: {"answer": b"", "status": 204, "headers": ()},
+    "a byte order mark": lambda whole: {"answer": b"\xef\xbb\xbf" + whole},
+}
+TRUNCATIONS = {"byte_order_mark", "no_end_marker", "no_terminal_event", "not_sse", "unterminated_tail"}
+WHOLE = {protocol: demo.stream(f"{protocol}-completed") for protocol in ("assistants", "responses", "chat", "messages")}
+
+
+@pytest.mark.parametrize("protocol", WHOLE)
+@pytest.mark.parametrize("how", SILENT)
+def test_every_silent_truncation_is_flagged_and_no_whole_stream(protocol: str, how: str) -> None:
+    asked = {
+        "assistants": CREATE,
+        "responses": post("/v1/responses", input="", stream=True),
+        "chat": post("/v1/chat/completions", messages=[], stream=True),
+        "messages": post("/v1/messages", messages=[], max_tokens=9, stream=True),
+    }[protocol]
+    assert TRUNCATIONS.isdisjoint(reader.interpret(*recorded(asked, WHOLE[protocol])).flags)
+    cut = SILENT[how](WHOLE[protocol])
+    reading = reader.interpret(*recorded(asked, **cut))
+    assert not TRUNCATIONS.isdisjoint(reading.flags)
+    if {"no_terminal_event", "not_sse"} & set(reading.flags):
+        assert reading.status != Status.COMPLETED
+
+
 # -- runs -------------------------------------------------------------------------------------------------------------
 
 
@@ -165,40 +241,39 @@ def test_a_run_is_its_create_its_tool_outputs_and_its_polls(store: Store) -> Non
 
 
 def test_the_order_of_reading_does_not_matter(store: Store) -> None:
-    """A continuation that is read first has its opener read before it."""
+    """A continuation that is read first is a run of its own until its opener has been read."""
     opener, submitted = keep(store, CREATE, WAITS), keep(store, SUBMIT, GOES_ON)
     reader.read(store, submitted)
+    assert store.members(submitted) == [submitted]
+    reader.read(store, opener)
     assert store.members(opener) == [opener, submitted]
+    assert store.run(submitted) == store.run(opener)
     assert store.unread() == []
 
 
-def test_a_continuation_waits_for_a_stream_that_may_have_opened_its_run(store: Store) -> None:
+def test_a_cancel_joins_the_stream_that_it_cancelled_once_that_is_read(store: Store) -> None:
     """A cancel ends long before the stream that it cancels, and only the stream's end is read."""
     begun = begin(store, CREATE, run_event("created") + run_event("cancelled") + ASSISTANTS_DONE)
     cancel = keep(store, CANCEL, json.dumps(run("cancelling")).encode(), headers=JSON)
-    assert reader.read_due(store) == 0
-    assert store.unread() == [cancel]
-    finish(store, begun)
-    assert reader.read_due(store) == 2
-    assert store.members(begun[0].recording_id) == [begun[0].recording_id, cancel]
-
-
-def test_who_waits_does_not_hide_who_does_not(store: Store) -> None:
-    begin(store, CREATE, GOES_ON)
-    waiting = [keep(store, CANCEL, b"{}", headers=JSON) for _ in range(5)]
-    other = keep(store, request("GET", "/v1/models"), b"{}", headers=JSON)
-    assert reader.read_due(store, limit=2) == 1
-    assert run_of(store, other) == other
-    assert reader.read_due(store, limit=2) == 0
-    assert store.unread() == waiting
-
-
-def test_an_open_stream_of_another_thread_or_provider_keeps_nobody_waiting(store: Store) -> None:
-    begin(store, post("/v1/threads/another/runs", assistant_id="a", stream=True), GOES_ON)
-    begin(store, post("/v1/chat/completions", messages=[], stream=True), b"data: [DONE]\n\n")
-    polled = keep(store, POLL, POLLED, headers=JSON)
     assert reader.read_due(store) == 1
-    assert run_of(store, polled) == polled
+    assert store.members(cancel) == [cancel]
+    finish(store, begun)
+    assert reader.read_due(store) == 1
+    opener = begun[0].recording_id
+    assert store.members(opener) == [opener, cancel]
+    assert (store.run(cancel).run_id, store.run(cancel).status) == (opener, "cancelled")
+
+
+def test_a_poll_during_the_stream_does_not_stand_for_the_run(store: Store) -> None:
+    """It began later and knows less: the stream that saw the end stands, whatever came after it."""
+    opener = keep(store, CREATE, GOES_ON, started_at=0)
+    during = keep(store, POLL, json.dumps(run("in_progress")).encode(), headers=JSON, started_at=1000)
+    after = keep(store, POLL, POLLED, headers=JSON, started_at=60_000_000)
+    reader.read_due(store)
+    assert store.members(opener) == [opener, during, after]
+    made = store.run(opener)
+    assert (made.status, made.recordings) == ("completed", 3)
+    assert store.standing(opener) == opener
 
 
 def test_without_an_opener_a_continuation_opens_its_run(store: Store) -> None:
@@ -209,7 +284,7 @@ def test_without_an_opener_a_continuation_opens_its_run(store: Store) -> None:
 
 
 def test_two_creates_of_one_provider_run_are_two_runs(store: Store) -> None:
-    """Recorded twice, by client and proxy: a continuation belongs to the newer one before it."""
+    """A server that gives the same id twice: a continuation belongs to the newer one before it."""
     first, second, submitted = keep(store, CREATE, WAITS), keep(store, CREATE, WAITS), keep(store, SUBMIT, GOES_ON)
     reader.read_due(store)
     assert store.members(first) == [first]
@@ -221,6 +296,20 @@ def test_the_same_provider_id_elsewhere_is_another_run(store: Store) -> None:
     other = keep(store, SUBMIT, GOES_ON, origin="https://elsewhere")
     reader.read_due(store)
     assert store.members(other) == [other]
+
+
+def test_one_exchange_recorded_by_client_and_proxy_counts_once(store: Store) -> None:
+    """The client's recording goes to the proxy's address and holds the proxy's within it; so do the tool outputs'."""
+    proxy = "http://127.0.0.1:4010"
+    client_side = [keep(store, CREATE, WAITS, origin=proxy, started_at=0)]
+    proxy_side = [keep(store, CREATE, WAITS, started_at=500)]
+    client_side.append(keep(store, SUBMIT, GOES_ON, origin=proxy, started_at=10_000_000))
+    proxy_side.append(keep(store, SUBMIT, GOES_ON, started_at=10_000_500))
+    reader.read_due(store)
+    (made,) = store.runs()
+    assert store.members(made.run_id) == sorted([*client_side, *proxy_side])
+    assert (made.run_id, made.recordings, made.output_tokens) == (client_side[0], 2, 5)
+    assert [each.run.flags for each in store.recordings() if "duplicate" in each.run.flags] == [("duplicate",)] * 2
 
 
 def test_chat_and_messages_never_merge(store: Store) -> None:
@@ -272,6 +361,41 @@ def test_an_empty_encoded_answer_is_empty() -> None:
     assert reader.interpret(recording, events).flags == ()
 
 
+def test_with_facts_alone_no_text_for_or_from_the_model_is_kept() -> None:
+    """Not under names that nobody documents, nor in schemas, descriptions and messages of errors; settings stay."""
+    schema = {"name": "invoice", "description": "SECRET", "schema": {"properties": {"SECRET": {"enum": ["SECRET"]}}}}
+    asked = post(
+        "/v1/threads/thread_1/runs",
+        assistant_id="asst_1",
+        instructions="SECRET",
+        documents=["SECRET"],
+        user="SECRET",
+        top_k=5,
+        response_format={"type": "json_schema", "json_schema": schema},
+        temperature=0.5,
+        metadata=None,
+        tools=[{"type": "function", "function": {"name": "f", "description": "SECRET"}}],
+    )
+    echoed = run_event("failed", response_format={"type": "json_schema", "json_schema": {**schema, "name": "other"}})
+    recording, events = recorded(asked, echoed + ASSISTANTS_DONE, content="facts")
+    reading = reader.interpret(recording, events)
+    assert "SECRET" not in repr(reading)
+    assert reading.parameters is not None
+    kept = {name: value for name, value in reading.parameters.items() if "$omitted" not in repr(value)}
+    named = {"thread_id": "thread_1"} if "thread_id" in reading.parameters else {}
+    assert kept == {**named, "assistant_id": "asst_1", "top_k": 5, "temperature": 0.5, "metadata": None}
+    assert reading.parameters["response_format"] == {"type": "json_schema", "json_schema": {"$omitted": ANY}}
+    assert reading.facts["echo_differs"].keys() >= {"response_format", "temperature"}
+
+    refused = json.dumps({"error": {"message": "SECRET", "type": "t", "code": "c"}}).encode()
+    message = post("/v1/threads/thread_1/messages", role="user", content="SECRET")
+    for request_, status in ((message, 400), (asked, 400)):
+        recording, events = recorded(request_, refused, status=status, headers=JSON, content="facts")
+        reading = reader.interpret(recording, events)
+        assert "SECRET" not in repr(reading)
+        assert reading.facts["evidence"]["error"]["code"] == "c"
+
+
 def test_without_payloads_only_what_was_asked_is_said(store: Store) -> None:
     recording_id = keep(store, CREATE, GOES_ON, payloads=False)
     reading = reader.read(store, recording_id)
@@ -318,7 +442,7 @@ def test_a_dialects_mistake_becomes_a_flag(
     stored, other = store.reading(clumsy), store.reading(next_one)
     assert stored is not None
     assert other is not None
-    assert (stored.reading.dialect, stored.reading.status) == ("raw", Status.UNKNOWN)
+    assert (stored.reading.dialect, stored.reading.status) == ("assistants", Status.UNKNOWN)
     assert stored.reading.flags == ("reader_error",)
     assert stored.reading.facts["reader_error"] == "ZeroDivisionError"
     assert other.reading.flags == ()
@@ -368,3 +492,20 @@ def test_rebuild_keeps_the_reading_of_a_recording_whose_payloads_are_gone(store:
     stored = store.reading(recording.recording_id)
     assert stored is not None
     assert stored.reading.status == Status.COMPLETED
+
+
+def test_a_redirect_is_no_run(store: Store) -> None:
+    """The exchange that it leads to is one; both are recordings."""
+    keep(store, CREATE, b"", status=307, headers=(("location", "/elsewhere"),))
+    followed = keep(store, CREATE, GOES_ON)
+    reader.read_due(store)
+    assert [run.run_id for run in store.runs()] == [followed]
+    assert len(store.recordings()) == 2
+
+
+def test_a_request_of_a_thousand_names_and_more_keeps_a_thousand(store: Store) -> None:
+    body = {"assistant_id": "asst_1", **{f"name_{number}": number for number in range(3000)}}
+    reading = reader.interpret(*recorded(post("/v1/threads/thread_1/runs", **body), b""))
+    assert reading.parameters is not None
+    assert reading.parameters["assistant_id"] == "asst_1"
+    assert (len(reading.parameters), reading.parameters["$omitted"]) == (1001, {"names": 2001})

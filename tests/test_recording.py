@@ -223,7 +223,7 @@ def test_what_is_unknown_is_none() -> None:
     for kind in (Ending, Reading):
         for field in dataclasses.fields(kind):
             if (
-                field.name in {"status", "opens_run", "flags", "facts", "detail"}
+                field.name in {"status", "is_run", "opens_run", "flags", "facts", "spoken", "detail"}
                 or field.default is dataclasses.MISSING
             ):
                 continue

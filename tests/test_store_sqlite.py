@@ -94,7 +94,7 @@ class TestFiles:
             "wal_autocheckpoint": 0,
             "busy_timeout": sqlite.BUSY_MS,
             "application_id": schema.APPLICATION_ID,
-            "user_version": 1000,
+            "user_version": stamp(schema.REVISION),
         }
         with store._backend.write() as connection:
             found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in wanted}
@@ -763,6 +763,7 @@ def test_an_older_store_is_upgraded_after_a_backup(path: Path, tmp_path: Path, m
     """The first to open it does so; the rows stay, and the backup is the store as it was."""
     with Store.open(path, create=True) as store:
         recording = recorded(store)
+    before = schema.REVISION
     newer_code(tmp_path, monkeypatch)
     with pytest.raises(SchemaMismatch, match="recorder db upgrade"):
         Store.open(path, upgrade=False)
@@ -772,8 +773,8 @@ def test_an_older_store_is_upgraded_after_a_backup(path: Path, tmp_path: Path, m
         assert store.recording(recording.recording_id) == recording
         with store._backend.read() as connection:
             connection.exec_driver_sql("SELECT added FROM erasures")
-            assert connection.exec_driver_sql("PRAGMA user_version").scalar() == 1001
-    backup = path.with_name("recorder.db.backup-1.0")
+            assert connection.exec_driver_sql("PRAGMA user_version").scalar() == stamp(schema.REVISION)
+    backup = path.with_name(f"recorder.db.backup-{before}")
     assert stat.S_IMODE(backup.stat().st_mode) == 0o600
     monkeypatch.undo()
     with Store.open(backup, readonly=True) as store:
@@ -795,17 +796,26 @@ def test_an_upgrade_that_fails_leaves_the_store_as_it_was(
 
 
 def newer_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str = "pass") -> None:
-    """Pretend that the code has a later revision, 1.1, which adds a column and then does `more`."""
+    """Pretend that the code has the next minor revision, which adds a column and then does `more`."""
     import shutil
 
     from recorder import resources
 
     folder = tmp_path / "migrations"
     shutil.copytree(resources.folder("migrations"), folder)
-    (folder / "versions" / "0002_more.py").write_text(
-        "import sqlalchemy as sa\nfrom alembic import op\nrevision, down_revision = '1.1', '1.0'\n"
+    major, minor = schema.REVISION.split(".")
+    revision = f"{major}.{int(minor) + 1}"
+    (folder / "versions" / "9999_more.py").write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\n"
+        f"revision, down_revision = {revision!r}, {schema.REVISION!r}\n"
         "def upgrade():\n    op.add_column('erasures', sa.Column('added', sa.Text()))\n"
         f"    {more}\n"
     )
     monkeypatch.setattr(resources, "folder", lambda name: folder)
-    monkeypatch.setattr(schema, "REVISION", "1.1")
+    monkeypatch.setattr(schema, "REVISION", revision)
+
+
+def stamp(revision: str) -> int:
+    """A revision as SQLite's `user_version` holds it."""
+    major, minor = map(int, revision.split("."))
+    return major * 1000 + minor

@@ -25,7 +25,10 @@ _COMMANDS: Final = {
     "runs": ("lists", "The runs, newest first."),
     "recordings": ("lists", "The HTTP exchanges behind the runs, newest first."),
     "show": ("show", "One run: what was asked, what came back, why it stopped."),
+    "tag": ("tag", "Note something on a run: name=value; name= takes it off."),
     "emit": ("emit", "One stored stream to stdout, exact bytes."),
+    "rebuild": ("rebuild", "Make the readings again, after recorder has learnt to read better."),
+    "sql": ("sql", "Your own SQL over the store's facts, in DuckDB."),
     "db": ("db", "The database's schema: upgrade, current, check."),
 }
 
@@ -39,7 +42,8 @@ class _Group(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in _COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"recorder.cli.{_COMMANDS[name][0]}"), name)
+        module = import_module(f"recorder.cli.{_COMMANDS[name][0]}")
+        command: click.Command = getattr(module, "import_" if name == "import" else name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

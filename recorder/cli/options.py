@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from recorder.recording import Status, StopReason, Transport
+from recorder.recording import Status, StopReason, Transport, storable
 
 if TYPE_CHECKING:
     from recorder.store import RunFilter, Store
 
-__all__ = ["as_json", "filters", "open_store", "parse_time", "to_filter"]
+__all__ = ["DIALECTS", "as_json", "filters", "open_store", "parse_time", "to_filter"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: What `recorder.dialects` knows; named here so that help needs none of it.
+DIALECTS = ("assistants", "responses", "chat", "messages", "gemini", "raw")
 
 _AGO = re.compile(r"(\d{1,6})\s*(s|m|min|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -30,7 +33,7 @@ def _time(_context: click.Context, _option: click.Parameter, text: str | None) -
         return None
     try:
         return parse_time(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise click.BadParameter(
             f"{text!r} is not a time; write ISO 8601 (2026-03-01T12:00) or an age (7d, 3h, 20min)"
         ) from None
@@ -48,7 +51,7 @@ def _pairs(_context: click.Context, _option: click.Parameter, texts: tuple[str, 
 
 
 def parse_time(text: str) -> int:
-    """Microseconds UTC for an ISO 8601 time or an age such as 7d. Raises ValueError."""
+    """Microseconds UTC for an ISO 8601 time or an age such as 7d. Raises ValueError, OverflowError."""
     age = _AGO.fullmatch(text.strip())
     if age:
         return time.time_ns() // 1000 - int(age[1]) * _SECONDS[age[2]] * 1_000_000
@@ -64,7 +67,7 @@ _FILTERS = (
     click.option("--stop-reason", type=click.Choice([each.value for each in StopReason]), help="Why it stopped."),
     click.option("--ending", type=click.Choice([each.value for each in Transport]), help="How the transport ended."),
     click.option("--model", help="The model that answered."),
-    click.option("--dialect", help="assistants, responses, chat, messages, raw."),
+    click.option("--dialect", type=click.Choice(DIALECTS), help="The wire protocol."),
     click.option("--assistant", "assistant_id", help="The assistant's id."),
     click.option("--thread", "thread_id", help="The thread's id."),
     click.option("--request-id", help="The provider's request id."),
@@ -72,7 +75,9 @@ _FILTERS = (
     click.option("--tag", "tags", callback=_pairs, multiple=True, help="A tag: name=value."),
     click.option("--metadata", callback=_pairs, multiple=True, help="A metadata pair of the run: name=value."),
     click.option("--grep", help="A text in what the model wrote or in the request's body; reads one by one."),
-    click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many."),
+    click.option(
+        "--limit", type=click.IntRange(1, 1_000_000_000), default=50, show_default=True, help="At most so many."
+    ),
 )
 
 
@@ -89,21 +94,52 @@ def as_json(command: Command) -> Command:
 
 
 def to_filter(given: dict[str, Any]) -> RunFilter:
-    """The store's filter from the options that `filters` added."""
+    """The store's filter from the options that `filters` added; texts as the store holds them."""
     from recorder.store import RunFilter
 
-    return RunFilter(**given)
+    return RunFilter(**{name: _as_stored(value) for name, value in given.items()})
+
+
+def _as_stored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {storable(name): storable(text) for name, text in value.items()}
+    return storable(value) if isinstance(value, str) else value
 
 
 @contextmanager
 def open_store(context: click.Context, *, readonly: bool = True) -> Iterator[Store]:
-    """The store that --store, RECORDER_STORE, the configuration or the default names. Reading makes no store."""
+    """The store that --store, RECORDER_STORE, the configuration or the default names. Reading makes no store.
+
+    Recordings that nobody has read yet (their process ended first) are read now, where the store can be written.
+    """
     from recorder import config
+    from recorder.errors import SchemaMismatch
     from recorder.store import Store
 
     named = context.obj["store"] if context.obj["store"] is not None else config.load().store
-    store = Store.open(config.store_url(named, create=False), readonly=readonly)
+    url = config.store_url(named, create=False)
     try:
+        store = Store.open(url, readonly=readonly)
+    except SchemaMismatch:
+        if not (readonly and url.startswith("sqlite:")):
+            raise
+        store = Store.open(url)  # a SQLite store upgrades itself, and is copied first
+    try:
+        if store.unread(1):
+            _read_due(url)
         yield store
     finally:
         store.close()
+
+
+def _read_due(url: str) -> None:
+    """Make the readings that are due. A store that cannot be written is shown as it is."""
+    from recorder import reader
+    from recorder.errors import StoreError
+    from recorder.store import Store
+
+    try:
+        with Store.open(url) as store:
+            reader.read_due_all(store)
+    except StoreError as error:
+        click.echo(f"recorder: some recordings have no reading yet, and none can be stored now: {error}", err=True)

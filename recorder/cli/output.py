@@ -17,8 +17,9 @@ import click
 
 __all__ = ["count", "json_line", "milliseconds", "moment", "safe", "span", "table", "timestamp"]
 
-# C0, DEL, C1, and the characters that reorder or hide text (Unicode UAX 9 and zero-width ones).
-_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+# C0, DEL, C1, the characters that reorder or hide text (Unicode UAX 9 and zero-width ones), and lone surrogates, which
+# no encoding takes.
+_OBEYED = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
 #: Blanks between two columns of a table; and how much of a text is always shown, where it is longer.
@@ -38,8 +39,15 @@ def safe(text: str, *, lines: bool = False) -> str:
 
 
 def json_line(value: Mapping[str, Any]) -> None:
-    """One JSON object on one line of stdout; ASCII, so that any terminal and any reader can take it."""
-    click.echo(json.dumps(value, separators=(",", ":")))
+    """One JSON object on one line of stdout; ASCII, so that any terminal and any reader can take it.
+
+    What JSON has no number for (NaN, the infinities) becomes its name as a text.
+    """
+    try:
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        text = json.dumps(json.loads(json.dumps(value), parse_constant=str), separators=(",", ":"))
+    click.echo(text)
 
 
 def timestamp(micros: int | None) -> str | None:

@@ -2,48 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .lists import run_fields
 from .options import as_json, open_store
-from .output import count, json_line, moment, safe, span, timestamp
+from .output import json_line, milliseconds, timestamp
+from .story import Part, because, tell
 
 if TYPE_CHECKING:
-    from recorder.recording import Recording, Run, StoredReading
+    from uuid import UUID
+
+    from recorder.recording import Reading, Run
     from recorder.store import Store
 
 __all__ = ["show"]
-
-#: What a stop reason means, in a plain sentence.
-_BECAUSE: Final = {
-    "stop": "The model had said what it had to say.",
-    "output_limit": "The output reached its token limit, so the answer is cut off.",
-    "input_limit": "The input reached its token limit.",
-    "content_filter": "The provider's content filter stopped it.",
-    "refusal": "The model refused.",
-    "tool_call": "It waits for the results of the tools that it called.",
-    "paused": "The provider paused it; it may be continued.",
-    "error": "It ended in an error.",
-    "cancelled": "It was cancelled.",
-    "expired": "It expired before it was continued.",
-}
-
-#: How the transport ended, where that is not the normal way.
-_ENDED: Final = {
-    "client_closed": "The client closed the connection.",
-    "reset": "The connection was reset.",
-    "protocol_error": "The server broke off in the middle of the response.",
-    "timeout": "The client's timeout fired.",
-    "connect_error": "There was no connection to the server.",
-    "error": "The client's HTTP library failed.",
-    "interrupted": "The recording process died or was closed; what came after that is not known.",
-}
-
-_BAR: Final = 30
 
 
 @click.command(short_help="One run: what was asked, what came back, why it stopped.")
@@ -58,122 +35,102 @@ def show(context: click.Context, run: str, *, json_: bool) -> None:
     """
     with open_store(context) as store:
         found = store.run(store.resolve(run))
-        parts = [(store.recording(part), store.reading(part)) for part in store.members(found.run_id)]
+        parts = [_part(store, each) for each in store.members(found.run_id)]
+        standing = _standing(store, found, parts)
         if json_:
-            json_line(_as_json(found, parts))
+            json_line(_as_json(store, found, parts, standing))
             return
-        for line in _story(store, found, parts):
+        for line in tell(found, parts, standing, _links(store, found)):
             click.echo(line)
 
 
-def _as_json(run: Run, parts: list[tuple[Recording, StoredReading | None]]) -> dict[str, Any]:
-    return run_fields(run) | {
-        "parts": [
-            {
-                "recording_id": str(recording.recording_id),
-                "started_at": timestamp(recording.started_at),
-                "method": recording.request.method,
-                "url": recording.request.url,
-                "parameters": dict(recording.parameters),
-                "ending": None if recording.ending is None else recording.ending.ending,
-                "captured": None if recording.ending is None else recording.ending.captured,
-                "http_status": None if recording.ending is None else recording.ending.http_status,
-                "detail": {} if recording.ending is None else dict(recording.ending.detail),
-                "text": None if stored is None else stored.reading.text,
-                "facts": {} if stored is None else dict(stored.reading.facts),
-            }
-            for recording, stored in parts
-        ]
+def _part(store: Store, recording_id: UUID) -> Part:
+    """One recording with its reading: the stored one, or one made now of what is there so far."""
+    from recorder import reader
+    from recorder.dialects import by_name
+    from recorder.dialects.names import documented
+
+    recording, stored = store.recording(recording_id), store.reading(recording_id)
+    reading = stored.reading if stored else reader.interpret(recording, store.events(recording_id))
+    if reading.parameters is None and recording.request.body is not None:  # of an older reader
+        reading = replace(reading, parameters=by_name(reading.dialect).asked(recording.request))
+    names = documented(reading.dialect, reading.action) if reading.parameters is not None else ()
+    absent = tuple(name for name in names if name not in (reading.parameters or ()))
+    seen = Counter(event.type or "message" for event in store.events(recording_id, kinds=["sse"]))
+    return Part(recording, reading, absent, seen)
+
+
+def _standing(store: Store, run: Run, parts: Sequence[Part]) -> Part:
+    """The part whose reading stands for the run."""
+    latest = store.standing(run.run_id)
+    return next((part for part in parts if part.recording.recording_id == latest), parts[-1])
+
+
+def _links(store: Store, run: Run) -> Iterator[str]:
+    """Lines about the runs before and after this one, and about its thread."""
+    linked = store.linked(run)
+    if linked.previous is not None:
+        yield f"answers after {linked.previous.provider_run_id} (run {linked.previous.run_id})"
+    for each in linked.following:
+        yield f"followed by {each.provider_run_id} (run {each.run_id}, {each.status})"
+    if run.thread_id is not None and linked.thread:
+        yield f"thread {run.thread_id}: {len(linked.thread)} other runs or exchanges recorded"
+
+
+def _as_json(store: Store, run: Run, parts: Sequence[Part], standing: Part) -> dict[str, Any]:
+    linked = store.linked(run)
+    return (
+        run_fields(run)
+        | {"because": because(run, standing.reading), "reading": _reading_fields(standing.reading)}
+        | {
+            "duplicates": run.duplicates,
+            "streamed_ms": milliseconds(run.streamed_us),
+            "waited_ms": milliseconds(run.waited_us),
+            "previous_run_id": None if linked.previous is None else str(linked.previous.run_id),
+            "next_run_ids": [str(each.run_id) for each in linked.following],
+            "parts": [_part_fields(part) for part in parts],
+        }
+    )
+
+
+def _reading_fields(reading: Reading) -> dict[str, Any]:
+    """What a run's fields leave out: the buckets, the stream's shape, the verdict on JSON."""
+    return {
+        "response_format": reading.response_format,
+        "usage_quality": reading.usage_quality,
+        "uncached_tokens": reading.uncached_tokens,
+        "cache_write_tokens": reading.cache_write_tokens,
+        "cache_write_5m_tokens": reading.cache_write_5m_tokens,
+        "cache_write_1h_tokens": reading.cache_write_1h_tokens,
+        "visible_tokens": reading.visible_tokens,
+        "ttft_visible_ms": milliseconds(reading.ttft_visible_us),
+        "longest_gap_ms": milliseconds(reading.longest_gap_us),
+        "stalls": reading.stalls,
+        "stalled_ms": milliseconds(reading.stalled_us),
+        "text_chars": reading.text_chars,
+        "blank_chars": reading.blank_chars,
+        "json_valid": reading.json_valid,
+        "json_damage": reading.json_damage,
     }
 
 
-def _story(store: Store, run: Run, parts: list[tuple[Recording, StoredReading | None]]) -> Iterator[str]:
-    title = run.provider_run_id or str(run.run_id)
-    yield click.style(safe(f"{title}  ({run.dialect}, {run.model or 'model unknown'})"), bold=True)
-    yield f"run {run.run_id}, {moment(run.started_at)}, took {span(run.duration_us)}"
-    yield ""
-    yield from _asked(parts[0][0])
-    yield ""
-    yield from _outcome(run, parts[-1][0])
-    yield from _usage(run)
-    yield ""
-    for number, (recording, stored) in enumerate(parts, 1):
-        yield from _part(store, number, recording, stored)
-
-
-def _asked(recording: Recording) -> Iterator[str]:
-    yield click.style("Asked", bold=True)
-    yield "  " + safe(f"{recording.request.method} {recording.request.url}")
-    for name, value in recording.parameters.items():
-        yield "  " + safe(f"{name} = {value}")
-    for name, text in recording.tags.items():
-        yield "  " + safe(f"tag {name} = {text}")
-
-
-def _outcome(run: Run, last: Recording) -> Iterator[str]:
-    yield click.style("Why it stopped", bold=True)
-    said = run.status if run.stop_reason_raw is None else f"{run.status} ({run.stop_reason_raw})"
-    because = _BECAUSE.get(run.stop_reason or "", "The stream says no reason.")
-    yield safe(f"  {said}. {because}")
-    if run.ending in _ENDED and not (run.ending == "client_closed" and run.complete):
-        yield f"  {_ENDED[run.ending]}"
-    if run.ending is None:
-        yield "  It is still being recorded."
-    if last.ending is not None and last.ending.captured == "truncated":
-        yield safe(f"  Only a part was recorded: {last.ending.detail.get('reason', 'the end is missing')}.")
-    if run.complete is False:
-        yield "  The stream ended before the protocol said it was over."
-    if run.flags:
-        yield safe(f"  noticed: {', '.join(run.flags)}")
-
-
-def _usage(run: Run) -> Iterator[str]:
-    yield f"  input  {_bar(run.input_tokens, run.max_prompt_tokens)}{_of_which(run.cached_tokens, 'cached')}"
-    yield f"  output {_bar(run.output_tokens, run.max_completion_tokens)}{_of_which(run.reasoning_tokens, 'reasoning')}"
-
-
-def _of_which(tokens: int | None, what: str) -> str:
-    return "" if not tokens else f", {count(tokens)} {what}"
-
-
-def _bar(tokens: int | None, cap: int | None) -> str:
-    """Tokens against their cap, as a bar where both are known."""
-    if tokens is None:
-        return "tokens unknown" if cap is None else f"tokens unknown, at most {count(cap)}"
-    if not cap:
-        return f"{count(tokens)} tokens, no cap"
-    filled = min(_BAR, round(_BAR * tokens / cap))
-    return f"[{'#' * filled}{'.' * (_BAR - filled)}] {count(tokens)} of {count(cap)} tokens ({100 * tokens // cap} %)"
-
-
-def _part(store: Store, number: int, recording: Recording, stored: StoredReading | None) -> Iterator[str]:
-    ending = recording.ending
-    status = "no answer" if ending is None or ending.http_status is None else f"HTTP {ending.http_status}"
-    if ending is None:
-        status = "still open"
-    elif ending.http_status is None and ending.captured == "truncated":
-        status = "answer not recorded"
-    yield click.style(safe(f"{number}. {recording.request.method} {recording.request.url}"), bold=True)
-    yield f"   recording {recording.recording_id}, {status}" + ("" if ending is None else f", ended by {ending.ending}")
-    if ending is not None:
-        yield f"   headers after {span(ending.head_us)}, whole after {span(ending.elapsed_us)}"
-        for link in ending.detail.get("exception", ()):
-            yield safe(f"   {link.get('type')}: {link.get('message')}")
-    counts: dict[str, int] = {}
-    for event in store.events(recording.recording_id, kinds=["sse"]):
-        counts[event.type or "message"] = counts.get(event.type or "message", 0) + 1
-    if counts:
-        yield "   " + safe(", ".join(f"{name} x{times}" if times > 1 else name for name, times in counts.items()))
-    if stored is not None and stored.reading.text:
-        for line in _folded(safe(stored.reading.text, lines=True).splitlines()):
-            yield f"   | {line}"
-
-
-def _folded(lines: list[str]) -> Iterator[str]:
-    """The lines, with each run of more than two blank ones as its number: JSON mode can write thousands."""
-    for blank, run in itertools.groupby(lines, key=lambda line: not line.strip()):
-        held = list(run)
-        if blank and len(held) > 2:
-            yield f"({len(held):,} blank lines)"
-        else:
-            yield from held
+def _part_fields(part: Part) -> dict[str, Any]:
+    recording, reading, ending = part.recording, part.reading, part.recording.ending
+    return {
+        "recording_id": str(recording.recording_id),
+        "action": reading.action,
+        "started_at": timestamp(recording.started_at),
+        "method": recording.request.method,
+        "url": recording.request.url,
+        "parameters": dict(recording.parameters if reading.parameters is None else reading.parameters),
+        "absent": list(part.absent),
+        "status": reading.status,
+        "ending": None if ending is None else ending.ending,
+        "captured": None if ending is None else ending.captured,
+        "http_status": None if ending is None else ending.http_status,
+        "detail": {} if ending is None else dict(ending.detail),
+        "events": dict(part.names),
+        "flags": list(reading.flags),
+        "text": reading.text,
+        "facts": dict(reading.facts),
+    }

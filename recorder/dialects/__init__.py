@@ -10,6 +10,7 @@ from typing import Final
 from recorder.dialects.assistants import Assistants
 from recorder.dialects.base import Dialect
 from recorder.dialects.chat import Chat
+from recorder.dialects.gemini import Gemini
 from recorder.dialects.messages import Messages
 from recorder.dialects.raw import Raw
 from recorder.dialects.responses import Responses
@@ -20,7 +21,7 @@ __all__ = ["DIALECTS", "RAW", "Dialect", "by_name", "recognise"]
 RAW: Final[Dialect] = Raw()
 
 #: In the order in which they are asked; at most one recognises a request.
-DIALECTS: Final[tuple[Dialect, ...]] = (Assistants(), Responses(), Chat(), Messages())
+DIALECTS: Final[tuple[Dialect, ...]] = (Assistants(), Responses(), Chat(), Messages(), Gemini())
 
 _BY_NAME: Final = {dialect.name: dialect for dialect in (*DIALECTS, RAW)}
 

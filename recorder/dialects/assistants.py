@@ -1,7 +1,8 @@
 """The Assistants protocol (API reference "Runs"): OpenAI, Azure, azure-ai-agents, DashScope.
 
 One provider run is one to many exchanges: the POST that creates it, a `submit_tool_outputs` for each round of tool
-calls, polls, a cancel. Each is read alone here; which of them make up a run is not this module's business.
+calls, polls, a cancel. Each is read alone here; which of them make up a run is not this module's business. What is
+said to a thread outside a run (a message added) is no run, and linked by its `thread_id`.
 
 How a run ended is said in up to five places: the event's name, the run's status, its `incomplete_details`, the
 message's status, and the usage beside the caps. Recorded streams prove that they contradict each other (an event
@@ -12,11 +13,13 @@ every raw value is kept with the position it came from; and a contradiction is f
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from recorder.dialects.assistants_run import IN_PROGRESS, Told, finality
+from recorder.dialects.assistants_asked import CAPS, CONTENTS, asked, broken_limits, echo, format_of, hot, strategy
+from recorder.dialects.assistants_routes import OPENERS, Route, route
+from recorder.dialects.assistants_run import COUNTS, IN_PROGRESS, Told, finality
+from recorder.dialects.assistants_said import Said
 from recorder.dialects.base import (
     ODD,
     REASON_OF_STATUS,
@@ -24,74 +27,17 @@ from recorder.dialects.base import (
     body_of,
     dig,
     digest,
+    error_of,
     integer,
     parse,
-    path_of,
+    reason_of_error,
     string,
     without_absent,
 )
-from recorder.recording import Event, Reading, Recording, Request, Status, StopReason, storable
+from recorder.dialects.usage import tokens
+from recorder.recording import Event, Reading, Recording, Request, Status, StopReason, UsageQuality
 
 __all__ = ["Assistants", "Route", "route"]
-
-# -- the endpoints ----------------------------------------------------------------------------------------------------
-
-
-class Route(NamedTuple):
-    """Which endpoint of a run a request goes to, and the ids in its path."""
-
-    action: str
-    thread_id: str | None = None
-    run_id: str | None = None
-
-
-_CREATE_BOTH: Final = re.compile(r"/threads/runs$")
-_RUN: Final = re.compile(r"/threads/([^/]+)/runs(?:/([^/]+)(?:/(submit_tool_outputs|cancel|steps)(?:/([^/]+))?)?)?$")
-
-_OF_ONE_RUN: Final = {
-    ("GET", None): "retrieve",
-    ("POST", None): "modify",
-    ("POST", "submit_tool_outputs"): "submit_tool_outputs",
-    ("POST", "cancel"): "cancel",
-    ("GET", "steps"): "steps",
-}
-
-#: LangGraph's servers have runs below threads too: these words stand where a run's id would.
-_NO_RUN_IDS: Final = frozenset({"batch", "crons", "stream", "wait"})
-
-#: And these keys tell its request to create a run from one of this protocol.
-_FOREIGN_KEYS: Final = frozenset({"command", "config", "input", "stream_mode"})
-
-
-def route(request: Request) -> Route | None:
-    """The endpoint, by method and the end of the path; None where the request belongs to no run of this protocol.
-
-    Creating and modifying a run also need a body that fits, unless it was not kept.
-    """
-    path = path_of(request)
-    method = request.method.upper()
-    if method == "POST" and _CREATE_BOTH.search(path):
-        return Route("create_thread_and_run") if _creates(request) else None
-    found = _RUN.search(path)
-    if found is None or found[1] == "runs":
-        return None
-    thread_id, run_id, action, item = found.groups()
-    if run_id is None:
-        return Route("create", thread_id) if method == "POST" and _creates(request) else None
-    name = _OF_ONE_RUN.get((method, action))
-    if name is None or run_id in _NO_RUN_IDS or (item is not None and name != "steps"):
-        return None
-    return Route("step" if item else name, thread_id, run_id)
-
-
-def _creates(request: Request) -> bool:
-    if request.body is None:
-        return True
-    body = body_of(request)
-    return ("assistant_id" in body or "agent_id" in body) and _FOREIGN_KEYS.isdisjoint(body)
-
-
-# -- the dialect ------------------------------------------------------------------------------------------------------
 
 _MESSAGE_DELTA: Final = "thread.message.delta"
 
@@ -100,56 +46,85 @@ class Assistants:
     """See the module."""
 
     name: Final = "assistants"
+    contents: Final = CONTENTS
 
     def recognises(self, request: Request) -> bool:
-        """Every endpoint that belongs to one run; not those of threads, messages and assistants."""
+        """Every endpoint of runs, and of the threads and messages that they work on; not those of assistants."""
         return route(request) is not None
 
     def parameters(self, request: Request) -> dict[str, Any]:
         """As `Dialect.parameters`. DashScope's `max_tokens` counts as the completion cap."""
-        return _parameters(route(request), body_of(request))
+        return hot(route(request), body_of(request))
+
+    def asked(self, request: Request) -> dict[str, Any]:
+        """As `Dialect.asked`."""
+        return asked(request)
 
     def read(self, recording: Recording, events: Iterable[Event]) -> Reading:
         """As `Dialect.read`. A stream and the JSON of the same Run give the same status, reason, usage and caps."""
+        where = route(recording.request) or Route("create")
         told = Told()
         answer = Answer(events)
+        message_delta = told.messages.delta
         for position, elapsed_us, name, data in answer.frames():
             try:
                 if name == _MESSAGE_DELTA:
-                    told.message_delta(elapsed_us, parse(data))  # what a stream is full of
+                    message_delta(position, elapsed_us, parse(data))  # what a stream is full of
                 elif name == "done" or data.startswith(b"[DONE]"):
                     told.marker = position
                 elif not told.event(position, elapsed_us, name, parse(data)):
                     answer.unheard(name)
             except ODD:
                 answer.broken(position)
+                if name == "error":
+                    told.error(position, {})
+        if not where.is_run:
+            return _linked(recording.request, where, answer)
         if not answer.streamed:
             try:
                 told.document(answer)
             except ODD:
                 answer.broken(answer.body_position or 0)
-        return _reading(recording.request, told, answer)
+        return _reading(recording.request, where, told, answer)
 
 
-def _parameters(where: Route | None, body: dict[str, Any]) -> dict[str, Any]:
-    stream = body.get("stream")
-    completion = integer(body.get("max_completion_tokens"))
-    return without_absent(
-        model=string(body.get("model")),
-        assistant_id=string(body.get("assistant_id")) or string(body.get("agent_id")),
-        thread_id=string(where.thread_id) if where else None,
-        max_prompt_tokens=integer(body.get("max_prompt_tokens")),
-        max_completion_tokens=integer(body.get("max_tokens")) if completion is None else completion,
-        truncation_strategy=_strategy(body.get("truncation_strategy")),
-        stream=stream if isinstance(stream, bool) else None,
+# -- exchanges that are no run ----------------------------------------------------------------------------------------
+
+
+def _linked(request: Request, where: Route, answer: Answer) -> Reading:
+    """What is said to a thread, or asked of it, outside a run."""
+    value = answer.json()
+    error = error_of(value)
+    kind = dig(value, "object")
+    parameters = asked(request)
+    limits = broken_limits(parameters)
+    flags = {*answer.judge(asked=False, terminal=True, marker=True), *(("outside_limits",) if limits else ())}
+    metadata = _either(dig(value, "metadata"), parameters.get("metadata"))
+    listed = dig(value, "data")
+    facts = without_absent(
+        evidence={"error": {**error, "position": answer.body_position}} if error else None,
+        messages=[_message_of(value)] if kind == "thread.message" and not error else None,
+        listed=len(listed) if isinstance(listed, list) else None,
+        limits=limits or None,
+        **answer.facts(),
+    )
+    return Reading(
+        dialect=Assistants.name,
+        action=where.action,
+        is_run=False,
+        complete=value is not None or answer.refused,
+        thread_id=string(where.thread_id)
+        or string(dig(value, "thread_id"))
+        or (string(dig(value, "id")) if kind == "thread" else None),
+        parameters=None if request.body is None else parameters,
+        metadata=metadata if isinstance(metadata, dict) else None,
+        flags=tuple(sorted(flags)),
+        facts=facts,
     )
 
 
-def _strategy(value: object) -> str | None:
-    """A truncation strategy as the column holds it: its type, or `last_messages:N`."""
-    kind = string(dig(value, "type"))
-    count = integer(dig(value, "last_messages"))
-    return f"{kind}:{count}" if kind == "last_messages" and count is not None else kind
+def _message_of(value: Any) -> dict[str, Any]:
+    return without_absent(**{name: string(value.get(name)) for name in ("id", "role", "status", "run_id")})
 
 
 # -- the verdict ------------------------------------------------------------------------------------------------------
@@ -164,35 +139,44 @@ _REASON: Final[Mapping[str, StopReason]] = {
     "run_failed": StopReason.ERROR,
 }
 
-#: Cap -> the usage that fills it.
-_FILLS: Final = {"max_prompt_tokens": "prompt_tokens", "max_completion_tokens": "completion_tokens"}
-
 _Caps = Mapping[str, int | None]
 
 
-def _reading(request: Request, told: Told, answer: Answer) -> Reading:
+def _reading(request: Request, where: Route, told: Told, answer: Answer) -> Reading:
     """All that was said, weighed."""
-    where, body = route(request) or Route("create"), body_of(request)
-    asked, run = _parameters(where, body), told.run
-    caps = {cap: _first(integer(run.get(cap)), asked.get(cap)) for cap in _FILLS}
-    used = {cap: integer(dig(told.usage, count)) for cap, count in _FILLS.items()}
-    reached = [cap for cap in _FILLS if _fills(used[cap], caps[cap])]
+    parameters, run = asked(request), told.run
+    sent = hot(where, parameters)
+    caps = {cap: _either(integer(run.get(cap)), sent.get(cap)) for cap in CAPS}
+    used = {cap: integer(dig(told.usage, count)) for cap, count in CAPS.items()}
+    reached = [cap for cap in CAPS if _fills(used[cap], caps[cap])]
     status = _status(told, continues=where.run_id is not None, refused=answer.refused)
     reason, raw = _reason(told, status, caps, reached)
-    text = told.text()  # may disagree too, so before the facts
-    facts = _facts(where, asked, told, answer)
+    usage, usage_flags = _usage(told)
+    said = told.messages.told()
+    differs = answer.streamed and said.differ
+    _compare(told, status, answer, text=differs)
     terminal = told.failed or finality(told.status) > IN_PROGRESS
-    ended = told.marker is not None or told.failed
-    flags = answer.judge(asked=asked.get("stream") is True, terminal=terminal, marker=ended)
+    flags = {
+        *answer.judge(
+            asked=sent.get("stream") is True, terminal=terminal, marker=told.marker is not None or told.failed
+        ),
+        *usage_flags,
+    }
+    facts = _facts(where, parameters, told, said, answer)
     found = {
         "disagreement": told.disagreements,
         "echo_differs": "echo_differs" in facts,
+        "outside_limits": "limits" in facts,
         "input_cap_reached": "max_prompt_tokens" in reached,
         "output_cap_reached": "max_completion_tokens" in reached,
+        "step_usage_sum": _steps_contradict(told, flags),
+        "text_differs": differs,
+        "tool_call_open": answer.streamed and told.calls.open(),
     }
-    metadata = run.get("metadata", body.get("metadata"))
+    metadata = run.get("metadata", parameters.get("metadata"))
     return Reading(
         dialect=Assistants.name,
+        action=where.action,
         status=status,
         stop_reason=reason,
         stop_reason_raw=raw,
@@ -200,24 +184,24 @@ def _reading(request: Request, told: Told, answer: Answer) -> Reading:
         provider_run_id=string(run.get("id")) or string(where.run_id) or told.ids.get("run_id"),
         opens_run=where.run_id is None,
         continues=string(where.run_id),
-        model=string(run.get("model")) or asked.get("model"),
-        assistant_id=string(run.get("assistant_id")) or told.ids.get("assistant_id") or asked.get("assistant_id"),
-        thread_id=string(run.get("thread_id")) or told.ids.get("thread_id") or asked.get("thread_id"),
+        model=string(run.get("model")) or sent.get("model"),
+        assistant_id=string(run.get("assistant_id")) or told.ids.get("assistant_id") or sent.get("assistant_id"),
+        thread_id=string(run.get("thread_id")) or told.ids.get("thread_id") or sent.get("thread_id"),
+        parameters=None if request.body is None else parameters,
         max_prompt_tokens=caps["max_prompt_tokens"],
         max_completion_tokens=caps["max_completion_tokens"],
-        truncation_strategy=_strategy(run.get("truncation_strategy")) or asked.get("truncation_strategy"),
-        input_tokens=used["max_prompt_tokens"],
-        output_tokens=used["max_completion_tokens"],
-        cached_tokens=_detail(told.usage, "cached_tokens", "prompt_token_details", "prompt_tokens_details"),
-        reasoning_tokens=_detail(
-            told.usage, "reasoning_tokens", "completion_tokens_details", "completion_token_details"
+        truncation_strategy=strategy(run.get("truncation_strategy")) or sent.get("truncation_strategy"),
+        response_format=format_of(run.get("response_format"), parameters.get("response_format")),
+        ttft_us=min(
+            (first for first in (told.messages.first_us, told.calls.first_us) if first is not None), default=None
         ),
-        total_tokens=integer(dig(told.usage, "total_tokens")),
-        ttft_us=told.first_token_us,
-        text=text,
+        ttft_visible_us=told.messages.first_us,
+        text=said.text,
         metadata=metadata if isinstance(metadata, dict) else None,
         flags=tuple(sorted({*flags, *(flag for flag, is_so in found.items() if is_so)})),
         facts=facts,
+        spoken=(*said.spoken, *told.calls.spoken()),
+        **usage,
     )
 
 
@@ -229,7 +213,7 @@ def _status(told: Told, *, continues: bool, refused: bool) -> str:
         return told.status
     denials = {
         "incomplete_details": dig(told.run, "incomplete_details") is not None,
-        "message": any(message.get("status") == "incomplete" for message in told.messages.values()),
+        "message": told.messages.incomplete(),
     }
     for what, denied in denials.items():
         if denied:
@@ -239,13 +223,13 @@ def _status(told: Told, *, continues: bool, refused: bool) -> str:
 
 def _reason(told: Told, status: str, caps: _Caps, reached: list[str]) -> tuple[str | None, str | None]:
     """The neutral reason and the raw one."""
-    message = _first(*(message.get("reason") for message in told.messages.values()))
+    message = told.messages.reason()
     if status == Status.INCOMPLETE:
-        raw = _first(dig(told.evidence, "reason", "value"), message)
+        raw = _either(dig(told.evidence, "reason", "value"), message)
         return _limit(told, raw, caps, reached), raw
     if status == Status.FAILED:
-        raw = _first(dig(told.evidence, "error", "code"), dig(told.evidence, "error", "type"))
-        return StopReason.CONTENT_FILTER if raw == "content_filter" else StopReason.ERROR, raw
+        error = told.evidence.get("error", {})
+        return reason_of_error(error), error.get("code") or error.get("type")
     return REASON_OF_STATUS.get(status), message if status in (Status.CANCELLED, Status.EXPIRED) else None
 
 
@@ -265,21 +249,68 @@ def _fills(used: int | None, cap: int | None) -> bool:
     return used is not None and cap is not None and used >= cap
 
 
-def _first(*values: Any) -> Any:
+def _either(one: Any, other: Any) -> Any:
     """The first that is known."""
-    return next((value for value in values if value is not None), None)
+    return other if one is None else one
+
+
+def _compare(told: Told, status: str, answer: Answer, *, text: bool) -> None:
+    """Notes where what came in pieces is not what was declared complete, and what completed without its parts."""
+    if text:
+        told.disagree("text")
+    if answer.streamed and told.calls.differ():
+        told.disagree("arguments")
+    if status == Status.COMPLETED and told.messages.open():
+        told.disagree("open_message")
+    if status == Status.COMPLETED and told.open_step():
+        told.disagree("open_step")
+
+
+# -- usage ------------------------------------------------------------------------------------------------------------
+
+
+def _usage(told: Told) -> tuple[dict[str, Any], set[str]]:
+    """The token fields. Figures of steps alone leave a run's unknown, but say that there are some."""
+    told_of = told.usage
+    fields, flags = tokens(
+        input=integer(dig(told_of, "prompt_tokens")),
+        output=integer(dig(told_of, "completion_tokens")),
+        total=integer(dig(told_of, "total_tokens")),
+        cached=_detail(told_of, "cached_tokens", "prompt_token_details", "prompt_tokens_details"),
+        reasoning=_detail(told_of, "reasoning_tokens", "completion_tokens_details", "completion_token_details"),
+        final=told.usage_final,
+    )
+    if fields["usage_quality"] == UsageQuality.MISSING and told.step_usage():
+        fields["usage_quality"] = UsageQuality.PARTIAL.value
+    return fields, flags
 
 
 def _detail(usage: dict[str, Any] | None, name: str, *places: str) -> int | None:
     """A count of the usage's details. The wire says `prompt_token_details`; the chat spelling is read as well."""
-    count: int | None = _first(*(integer(dig(usage, place, name)) for place in places))
-    return count
+    return next((count for count in (integer(dig(usage, place, name)) for place in places) if count is not None), None)
+
+
+def _steps_contradict(told: Told, flags: set[str]) -> bool:
+    """Whether the steps' usage adds up to something else than the run's.
+
+    Steps that were not seen here may make up for what is missing: those of earlier exchanges of the run, of events
+    that were lost, and steps whose own usage is not known. Too much is always a contradiction.
+    """
+    if not told.usage_final or told.usage is None:
+        return False
+    lost = not flags.isdisjoint({"payload_missing", "oversize_frame", "malformed_json"})
+    all_seen = told.from_its_creation() and not lost and all("usage" in step for step in told.steps.values())
+    for name, summed in told.step_usage().items():
+        whole = integer(told.usage.get(name))
+        if whole is not None and (summed > whole or (all_seen and summed < whole)):
+            return True
+    return False
 
 
 # -- the facts --------------------------------------------------------------------------------------------------------
 
 
-def _facts(where: Route, asked: dict[str, Any], told: Told, answer: Answer) -> dict[str, Any]:
+def _facts(where: Route, parameters: dict[str, Any], told: Told, said: Said, answer: Answer) -> dict[str, Any]:
     """What has no column. All that is content stands under `content`, so that it can be left out in one piece."""
     evidence = dict(told.evidence)
     message = None
@@ -290,37 +321,28 @@ def _facts(where: Route, asked: dict[str, Any], told: Told, answer: Answer) -> d
         evidence["end_marker"] = {"position": told.marker}
     instructions = string(told.run.get("instructions"))
     content = without_absent(
-        tool_calls=told.tool_calls() or None, refusals=told.refusals() or None, error_message=message
+        tool_calls=told.calls.facts() or None, refusals=said.refusals or None, error_message=message
     )
-    messages = [
-        {"id": storable(name), **{key: value for key, value in said.items() if key != "texts"}}
-        for name, said in told.messages.items()
-    ]
+    steps = told.step_usage() if told.usage is None else {}
     return without_absent(
-        action=where.action,
         evidence=evidence or None,
-        statements=told.statements or None,
+        statements=told.odd_statements(),
         disagreements=told.disagreements or None,
-        messages=messages or None,
-        steps=list(told.steps.values()) or None,
-        echo_differs=_echo(asked, told.run) or None,
+        messages=told.messages.unfinished() or None,
+        steps=[_briefly(step) for step in told.steps.values()] or None,
+        step_usage={name: steps[name] for name in COUNTS if name in steps} or None,
+        limits=broken_limits(parameters) or None,
         instructions_hash=digest(instructions) if instructions else None,
-        first_text_us=told.first_text_us,
-        first_token_us=told.first_token_us,
+        in_progress_us=told.in_progress_us,
         content=content or None,
+        **(echo(parameters, told.run) if where.action in OPENERS else {}),
         **answer.facts(),
     )
 
 
-def _echo(asked: dict[str, Any], run: dict[str, Any]) -> dict[str, list[Any]]:
-    """Parameters that came back as something else than was asked: [asked, echoed]."""
-    echoed = {
-        "model": string(run.get("model")),
-        **{cap: integer(run.get(cap)) for cap in _FILLS},
-        "truncation_strategy": _strategy(run.get("truncation_strategy")),
-    }
-    return {
-        name: [asked[name], value]
-        for name, value in echoed.items()
-        if name in run and name in asked and value != asked[name]
-    }
+def _briefly(step: dict[str, Any]) -> dict[str, Any]:
+    """A step without what its usage says only by way of zeros; the event at its position has all."""
+    if "usage" not in step:
+        return step
+    told = {name: count for name, count in step["usage"].items() if not isinstance(count, dict) or any(count.values())}
+    return {**step, "usage": told}

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from recorder.dialects.base import Answer, Texts, dig, error_of, is_token, string, without_absent
+from recorder.dialects.assistants_said import Calls, Messages
+from recorder.dialects.base import Answer, dig, error_of, integer, string, without_absent
 from recorder.recording import Status, storable
 
-__all__ = ["IN_PROGRESS", "Told", "finality"]
+__all__ = ["COUNTS", "IN_PROGRESS", "Told", "finality"]
 
 _STATUS: Final[Mapping[str, Status]] = {
     "queued": Status.IN_PROGRESS,
@@ -29,6 +30,9 @@ _STATUS: Final[Mapping[str, Status]] = {
 #: `thread.run.<name>`; `created` is no status of its own.
 _EVENT_STATUS: Final[Mapping[str, Status]] = {**_STATUS, "created": Status.IN_PROGRESS}
 
+#: A Run in one of these has nothing to say yet about how it went.
+_UNDER_WAY: Final = frozenset({"queued", "in_progress", "cancelling"})
+
 #: How final a status is. A less final one never replaces a more final one: it only contradicts it.
 _FINALITY: Final[Mapping[str, int]] = {Status.UNKNOWN: 0, Status.IN_PROGRESS: 1, Status.REQUIRES_ACTION: 2}
 _FINAL: Final = 3
@@ -37,7 +41,13 @@ IN_PROGRESS: Final = _FINALITY[Status.IN_PROGRESS]
 _STEP_DELTA: Final = "thread.run.step.delta"
 _RUN_EVENT: Final = "thread.run."
 
-#: Statements, messages, steps and calls kept; a run has a handful of each, a hostile stream any number.
+#: What is counted of a run and of each of its steps.
+COUNTS: Final = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+#: How steps and messages name what they belong to.
+_IDS: Final = ("run_id", "thread_id", "assistant_id")
+
+#: Statements and steps kept; a run has a handful of each, a hostile stream any number.
 _MOST: Final = 256
 
 
@@ -49,8 +59,9 @@ def finality(status: str) -> int:
 class Told:
     """Fed with a stream's events, or with a JSON answer.
 
-    run: the Run object that counts. status: neutral. usage: the last that a Run carried.
-    evidence: raw values by what they speak of, each with the position it came from.
+    run: the Run object that counts. status: neutral. usage: the last that a Run carried, `usage_final` whether that
+    Run was over. evidence: raw values by what they speak of, each with the position it came from. statements: what
+    each Run said that did not merely repeat the one before it.
     failed: an error ended the exchange. whole: a JSON answer was read to its end. marker: the end marker's position.
     ids: as steps and messages name them, for a stream that holds no Run.
     """
@@ -59,6 +70,7 @@ class Told:
         self.run: dict[str, Any] = {}
         self.status: str = Status.UNKNOWN
         self.usage: dict[str, Any] | None = None
+        self.usage_final = False
         self.evidence: dict[str, dict[str, Any]] = {}
         self.statements: list[tuple[int, str | None, str | None]] = []
         self.disagreements: list[str] = []
@@ -66,13 +78,10 @@ class Told:
         self.whole = False
         self.marker: int | None = None
         self.ids: dict[str, str] = {}
-        self.messages: dict[str, dict[str, Any]] = {}
+        self.in_progress_us: int | None = None
         self.steps: dict[str, dict[str, Any]] = {}
-        self.first_text_us: int | None = None
-        self.first_token_us: int | None = None
-        self._drafts = Texts()
-        self._calls: dict[tuple[str, int], dict[str, Any]] = {}
-        self._arguments = Texts()
+        self.messages = Messages()
+        self.calls = Calls()
 
     def disagree(self, what: str) -> None:
         """Two signals contradict each other."""
@@ -88,37 +97,26 @@ class Told:
         Run under the name `unknown`.
         """
         if name == _STEP_DELTA:
-            self._step_delta(elapsed_us, value)
+            self.calls.delta(position, elapsed_us, value)
             return True
         error = error_of(value) if name in ("error", "message") else None
         if error is not None or name == "error":
-            self._error(position, error or {})
+            self.error(position, error or {})
             return True
-        kind = dig(value, "object")
+        kind = value.get("object") if isinstance(value, dict) else None
         if kind == "thread.run" or (kind is None and name.startswith(_RUN_EVENT) and ".step." not in name):
-            self._statement(position, name, value)
+            self._statement(position, elapsed_us, name, value)
         elif kind == "thread.run.step" or (kind is None and name.startswith("thread.run.step.")):
-            self._step(position, value)
+            self._step(position, elapsed_us, value)
         elif kind == "thread.message" or (kind is None and name.startswith("thread.message.")):
-            self._message(position, value)
+            if value.get("role", "assistant") == "assistant":
+                self._names(value)
+                self.messages.whole(position, elapsed_us, value)
         elif kind == "thread" or name == "thread.created":
             self._name("thread_id", value["id"])
         else:
             return False
         return name.startswith("thread.") or name == "message"
-
-    def message_delta(self, elapsed_us: int, value: Any) -> None:
-        """A piece of a message's text, or of a refusal."""
-        message_id = value["id"]
-        for part in value["delta"].get("content") or ():
-            text = part.get("text")
-            piece = text.get("value") if text else part.get("refusal")
-            if piece and isinstance(piece, str):
-                self._drafts.add((message_id, part.get("index"), "text" if text else "refusal"), piece)
-                if self.first_text_us is None:
-                    self.first_text_us = elapsed_us
-                    if self.first_token_us is None:
-                        self.first_token_us = elapsed_us
 
     def document(self, answer: Answer) -> None:
         """A JSON answer: a Run, its steps, one step, or an error."""
@@ -126,38 +124,47 @@ class Told:
         self.whole = value is not None or answer.refused
         error, kind = error_of(value), dig(value, "object")
         if error is not None or answer.refused:
-            self._error(position, error or {})
+            self.error(position, error or {})
         elif kind == "thread.run" or (kind is None and string(dig(value, "status"))):
-            self._statement(position, None, value)
+            self._statement(position, None, None, value)
         elif kind == "thread.run.step":
-            self._step(position, value)
+            self._step(position, None, value)
         elif kind == "list":
             for step in value["data"]:
                 if dig(step, "object") == "thread.run.step":
-                    self._step(position, step)
+                    self._step(position, None, step)
 
-    # -- runs and errors ----------------------------------------------------------------------------------------------
-
-    def _error(self, position: int, error: dict[str, str]) -> None:
+    def error(self, position: int, error: Mapping[str, str]) -> None:
+        """The server ended the exchange with an error, whatever that looks like."""
         self.failed = True
         self.evidence["error"] = {**error, "position": position}
         self._state(Status.FAILED)
         self.evidence["status"] = {"event": "error", "position": position}
 
-    def _statement(self, position: int, name: str | None, value: dict[str, Any]) -> None:
+    # -- runs ---------------------------------------------------------------------------------------------------------
+
+    def _statement(self, position: int, elapsed_us: int | None, name: str | None, value: dict[str, Any]) -> None:
         """A Run object, under an event's name or (None) as the whole answer."""
         event = name.removeprefix(_RUN_EVENT) if name and name.startswith(_RUN_EVENT) else None
         status = string(value.get("status"))
         if len(self.statements) < _MOST and (not self.statements or self.statements[-1][1:] != (event, status)):
             self.statements.append((position, event, status))
-        if self._state(self._weigh(event, status)):
+        if self.in_progress_us is None and status == "in_progress":
+            self.in_progress_us = elapsed_us
+        weighed = self._weigh(event, status)
+        if self._state(weighed):
             self.run = value
             self.evidence["status"] = without_absent(event=event, value=status, position=position)
         elif not self.run:
             self.run = value
+        if finality(weighed) > IN_PROGRESS or status not in _UNDER_WAY:
+            self._details(position, value, final=finality(weighed) == _FINAL)
+
+    def _details(self, position: int, value: dict[str, Any], *, final: bool) -> None:
+        """What only a Run that has stopped has to say."""
         usage = value.get("usage")
-        if isinstance(usage, dict):
-            self.usage = usage
+        if isinstance(usage, dict) and (final or not self.usage_final):
+            self.usage, self.usage_final = usage, final
             self.evidence["usage"] = {"value": usage, "position": position}
         reason = string(dig(value, "incomplete_details", "reason"))
         if reason is not None:
@@ -165,9 +172,11 @@ class Told:
         last_error = value.get("last_error")
         if isinstance(last_error, dict):
             self.evidence["error"] = {**(error_of({"error": last_error}) or {}), "position": position}
-        action = dig(value, "required_action", "submit_tool_outputs", "tool_calls")
-        if isinstance(action, list):
-            self._wanted(position, action)
+        required = value.get("required_action")
+        calls = dig(required, str(dig(required, "type")), "tool_calls")
+        if isinstance(calls, list):
+            self.calls.wanted(calls)
+            self.evidence["required_action"] = {"calls": len(calls), "position": position}
 
     def _weigh(self, event: str | None, status: str | None) -> str:
         """What a statement says. The object's status counts, but never `completed` against the event's name."""
@@ -197,110 +206,60 @@ class Told:
             self.ids.setdefault(what, name)
 
     def _names(self, value: dict[str, Any]) -> None:
-        for what in ("run_id", "thread_id", "assistant_id"):
+        if len(self.ids) == len(_IDS):
+            return
+        for what in _IDS:
             self._name(what, value.get(what))
 
-    # -- messages, steps, tool calls ----------------------------------------------------------------------------------
+    def odd_statements(self) -> list[tuple[int, str | None, str | None]] | None:
+        """All statements, where one of them is worth a look: words that nobody knows, or that contradict each other."""
+        contradict = not {"event_status", "order", "two_endings"}.isdisjoint(self.disagreements)
+        unheard = any(
+            (event is not None and event not in _EVENT_STATUS) or (status is not None and status not in _STATUS)
+            for _, event, status in self.statements
+        )
+        return self.statements if contradict or unheard else None
 
-    def _message(self, position: int, value: dict[str, Any]) -> None:
-        """A Message object. Once it has ended, its content is the truth and the pieces are the draft."""
-        if value.get("role", "assistant") != "assistant" or len(self.messages) >= _MOST:
-            return
-        self._names(value)
-        status = string(value.get("status"))
-        message = self.messages.setdefault(str(value["id"]), {})
-        message.update(without_absent(status=status, position=position))
-        reason = string(dig(value, "incomplete_details", "reason"))
-        if reason is not None:
-            message["reason"] = reason
-        if status in ("completed", "incomplete") and isinstance(value.get("content"), list):
-            message["texts"] = [_text_of(part) for part in value["content"]]
+    # -- steps --------------------------------------------------------------------------------------------------------
 
-    def _step(self, position: int, value: dict[str, Any]) -> None:
+    def _step(self, position: int, elapsed_us: int | None, value: dict[str, Any]) -> None:
         step_id = str(value["id"])
         if step_id not in self.steps and len(self.steps) >= _MOST:
             return
         self._names(value)
+        known = step_id in self.steps
         step = self.steps.setdefault(step_id, {"id": storable(step_id)})
-        usage, error = value.get("usage"), error_of({"error": value.get("last_error")}) or {}
+        usage, last_error = value.get("usage"), value.get("last_error")
+        error = (error_of({"error": last_error}) or {}) if last_error else {}
+        status = string(value.get("status"))
         step.update(
             without_absent(
                 type=string(value.get("type")),
-                status=string(value.get("status")),
+                status=status,
                 usage=usage if isinstance(usage, dict) else None,
                 error=error.get("code") or error.get("type"),
                 position=position,
             )
         )
         calls = dig(value, "step_details", "tool_calls")
+        earlier = elapsed_us is not None and not known and status == "completed"
         for index, call in enumerate(calls if isinstance(calls, list) else ()):
-            self._call(step_id, index, call, whole=True)
+            self.calls.whole(step_id, index, call, ended=status == "completed", earlier=earlier)
 
-    def _step_delta(self, elapsed_us: int, value: dict[str, Any]) -> None:
-        calls = dig(value, "delta", "step_details", "tool_calls")
-        for call in calls if isinstance(calls, list) else ():
-            self._call(str(value["id"]), call.get("index", 0), call, whole=False)
-            if self.first_token_us is None and is_token(_arguments(call)):
-                self.first_token_us = elapsed_us
+    def step_usage(self) -> dict[str, int]:
+        """The sum of what the steps seen here used, for each count that all of those with a usage state."""
+        usages = [step["usage"] for step in self.steps.values() if "usage" in step]
+        counts = {name: [integer(usage.get(name)) for usage in usages] for name in COUNTS}
+        return {
+            name: sum(count for count in found if count is not None)
+            for name, found in counts.items()
+            if found and None not in found
+        }
 
-    def _call(self, step_id: str, index: int, call: dict[str, Any], *, whole: bool) -> None:
-        key = (step_id, index)
-        if key not in self._calls and len(self._calls) >= _MOST:
-            return
-        told = self._calls.setdefault(key, {})
-        kind = string(call.get("type")) or told.get("type")
-        told.update(without_absent(id=string(call.get("id")), type=kind, name=string(dig(call, "function", "name"))))
-        arguments = _arguments(call)
-        if whole and isinstance(arguments, str):
-            told["arguments"] = storable(arguments)
-        elif is_token(arguments):
-            self._arguments.add(key, arguments)
+    def from_its_creation(self) -> bool:
+        """Whether the run was created in this stream."""
+        return bool(self.statements) and self.statements[0][1] == "created"
 
-    def _wanted(self, position: int, calls: list[Any]) -> None:
-        """The calls that a Run in `requires_action` waits for: they replace what the steps said of the same ids."""
-        known = {told["id"]: key for key, told in self._calls.items() if "id" in told}
-        for index, call in enumerate(calls[:_MOST]):
-            step_id, place = known.get(dig(call, "id"), ("required_action", index))
-            self._call(step_id, place, call, whole=True)
-        self.evidence["required_action"] = {"calls": len(calls), "position": position}
-
-    # -- what comes out -----------------------------------------------------------------------------------------------
-
-    def text(self) -> str | None:
-        """The assistant's messages in order, an empty line between two; the draft where a message did not end."""
-        drafts: dict[str, list[str]] = {}
-        for (message_id, _, kind), text in self._drafts.items():
-            if kind == "text":  # a refusal is no answer
-                drafts.setdefault(str(message_id), []).append(text)
-        texts = []
-        for message_id in dict.fromkeys([*self.messages, *drafts]):
-            final = self.messages.get(message_id, {}).get("texts")
-            draft = "".join(drafts[message_id]) if message_id in drafts else None
-            whole = "".join(text for text in final if text) if final is not None else None
-            if whole is not None and draft is not None and whole != draft:
-                self.disagree("text")
-            told = draft if whole is None else whole
-            if told is not None:
-                texts.append(told)
-        return storable("\n\n".join(texts)) if texts else None
-
-    def refusals(self) -> list[str]:
-        """What the model said instead of an answer."""
-        return [storable(text) for (_, _, kind), text in self._drafts.items() if kind == "refusal"]
-
-    def tool_calls(self) -> list[dict[str, Any]]:
-        """id, type, name and arguments of each call, as far as they were said; the pieces where no whole came."""
-        pieces = {key: storable(text) for key, text in self._arguments.items()}
-        return [{**({"arguments": pieces[key]} if key in pieces else {}), **call} for key, call in self._calls.items()]
-
-
-def _text_of(part: Any) -> str | None:
-    """The text of a content block; None where it is an image or something yet unknown."""
-    value = dig(part, "text", "value")
-    return value if isinstance(value, str) else None
-
-
-def _arguments(call: Any) -> Any:
-    """What a tool is called with: a function's arguments, or the code interpreter's program."""
-    function = dig(call, "function", "arguments")
-    return dig(call, "code_interpreter", "input") if function is None else function
+    def open_step(self) -> bool:
+        """Whether a step that was seen to begin was not seen to end."""
+        return any(step.get("status") in ("in_progress", "queued") for step in self.steps.values())

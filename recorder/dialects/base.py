@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
 from typing import Any, Final, Protocol
 
 from pydantic_core import from_json
 
 from recorder import sse
-from recorder.recording import Event, Head, Kind, Reading, Recording, Request, Status, StopReason, storable
+from recorder.recording import Event, Head, Kind, Reading, Recording, Request, Spoken, Status, StopReason, storable
 
 __all__ = [
     "ODD",
@@ -32,17 +35,22 @@ __all__ = [
     "parse",
     "path_of",
     "query_of",
+    "reason_of_error",
     "string",
     "without_absent",
 ]
 
 
 class Dialect(Protocol):
-    """One wire protocol. Implementations are stateless; all four methods are pure functions of their arguments."""
+    """One wire protocol. Implementations are stateless; all methods are pure functions of their arguments."""
 
     @property
     def name(self) -> str:
         """What the store calls it."""
+
+    @property
+    def contents(self) -> frozenset[str]:
+        """The names of parameters that are content, texts for the model, rather than settings."""
 
     def recognises(self, request: Request) -> bool:
         """Whether this is a request of this protocol: by method, path shape and body, below any prefix."""
@@ -52,6 +60,12 @@ class Dialect(Protocol):
         assistant_id, thread_id, max_prompt_tokens, max_completion_tokens, truncation_strategy, stream.
 
         What the request does not say, or says in a type that the column cannot hold, is absent.
+        """
+
+    def asked(self, request: Request) -> dict[str, Any]:
+        """The whole parameter set as sent, in body and query: a name that is absent was absent, None was null.
+
+        Names that this dialect does not know are in it too; {} where the body was not kept or is no JSON object.
         """
 
     def read(self, recording: Recording, events: Iterable[Event]) -> Reading:
@@ -69,20 +83,37 @@ ODD: Final = (ValueError, TypeError, LookupError, AttributeError)
 #: Integers that a 64-bit column holds; anything else on the wire stays in the payload alone.
 _MOST: Final = (1 << 63) - 1
 
+#: Levels of nesting that pydantic_core reads; no protocol needs a tenth of them.
+_DEEPEST: Final = 200
+
 
 def parse(data: bytes) -> Any:
     """The value of a JSON text. Raises ValueError for what is none, however it is broken.
 
-    The last of several equal keys counts, as in the SDKs. Invalid UTF-8 reads as U+FFFD, as in an EventSource.
+    The last of several equal keys counts, as in the SDKs. Invalid UTF-8 reads as U+FFFD, as in an EventSource. What is
+    nested deeper than 200 levels is refused: whoever takes it further may recurse, as json's own encoder does.
     """
     try:
         return from_json(data)
     except ValueError:
-        # pydantic_core refuses what the standard library reads: lone surrogates, invalid UTF-8, deep nesting.
+        # pydantic_core refuses what the standard library reads: lone surrogates, invalid UTF-8.
         try:
-            return json.loads(data.decode(errors="replace"))
+            value = json.loads(data.decode(errors="replace"))
         except RecursionError:
             raise ValueError("nested too deeply") from None
+    if _is_deep(value):
+        raise ValueError("nested too deeply")
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        nested = [each for each in level if isinstance(each, (dict, list))]
+        level = [inner for each in nested for inner in (each.values() if isinstance(each, dict) else each)]
+        if not level:
+            return False
+    return True
 
 
 def string(value: object) -> str | None:
@@ -204,13 +235,18 @@ class Answer:
         self.unknown: dict[str, int] = {}
 
     def frames(self) -> Iterator[tuple[int, int, str, bytes]]:
-        """(position, elapsed_us, name, payload) of each event that an EventSource would have dispatched."""
+        """(position, elapsed_us, name, payload) of each event that an EventSource would have dispatched.
+
+        Bytes without a blank line behind them are no event, however whole they look: no client hears them.
+        """
         first = True
         for position, kind, elapsed_us, type_, data, raw, _, _ in self._events:
             if kind == _SSE:
                 if self._rest:
                     self._too_large()
                 if raw is not None:
+                    if first and raw.startswith(BOM_UTF8):
+                        self.flags.add("byte_order_mark")  # an EventSource drops it; SDKs lose the first event
                     payload = sse.payload(type_, data, raw, first=first)
                     if payload is not None:
                         yield position, elapsed_us, sse.event_name(type_, raw, first=first), payload
@@ -224,6 +260,8 @@ class Answer:
             elif kind == _HEAD and data is not None:
                 self._headers(Head.from_json(data))
         self.streamed = self.streamed or not first
+        if self.refused and first:
+            self.streamed = False  # Google refuses with an error's JSON under the content type of a stream
         self._finish()
 
     @property
@@ -242,14 +280,19 @@ class Answer:
         return self.head is not None and self.head.status >= 400
 
     def json(self) -> Any:
-        """The value of a body that is no stream; None where there is none or it is no JSON (then flagged)."""
+        """The value of a body that is no stream; None where there is none or it is no JSON (then flagged).
+
+        An error that is alone in a list is that error: Google's servers refuse so, whatever the protocol.
+        """
         if not self.body:
             return None
         try:
-            return parse(self.body)
+            value = parse(self.body)
         except ValueError:
             self.flags.add("malformed_json")
             return None
+        alone = isinstance(value, list) and len(value) == 1 and dig(value[0], "error") is not None
+        return value[0] if alone else value
 
     def broken(self, position: int) -> None:
         """An event's payload is not what its name promises: noted, and the reading goes on."""
@@ -311,26 +354,85 @@ class Answer:
         self._rest = []
 
 
+#: Pieces of a text are joined in batches of as many, and their marks thinned out above as many: memory grows with the
+#: text and not with the number of events that brought it.
+_PIECES: Final = 8192
+_MARKS: Final = 65536
+
+
+class _Text:
+    """One text in pieces; see `Texts`. Above `_MARKS` pieces only every second, fourth, ... one is told apart."""
+
+    __slots__ = ("_chunks", "_length", "_offsets", "_positions", "_stride", "_times", "pieces", "positions", "times")
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.positions = array("q")
+        self.times = array("q")
+        self._chunks: list[str] = []
+        self._length = 0
+        self._offsets, self._positions, self._times = array("q"), array("q"), array("q")
+        self._stride = 1
+
+    def fold(self) -> None:
+        """Join what has come since the last time."""
+        if not self.pieces:
+            return
+        offsets = array("q", accumulate(map(len, self.pieces), initial=self._length))
+        self._length = offsets.pop()
+        self._chunks.append("".join(self.pieces))
+        self._offsets += offsets[:: self._stride]
+        self._positions += self.positions[:: self._stride]
+        self._times += self.times[:: self._stride]
+        self.pieces, self.positions, self.times = [], array("q"), array("q")
+        if len(self._offsets) > _MARKS:
+            self._offsets, self._positions = self._offsets[::2], self._positions[::2]
+            self._times = self._times[::2]
+            self._stride *= 2
+
+    def text(self) -> str:
+        """The whole text so far."""
+        self.fold()
+        if len(self._chunks) > 1:
+            self._chunks = ["".join(self._chunks)]
+        return self._chunks[0] if self._chunks else ""
+
+    def spoken(self, kind: str, name: str | None, *, ended: bool) -> Spoken:
+        return Spoken(
+            kind=kind,
+            text=self.text(),
+            name=name,
+            ended=ended,
+            offsets=self._offsets,
+            positions=self._positions,
+            times=self._times,
+        )
+
+
 class Texts:
     """Text that arrives in pieces, by where it belongs; order of first appearance. Cheap for thousands of pieces."""
 
-    __slots__ = ("_pieces",)
+    __slots__ = ("_texts",)
 
     def __init__(self) -> None:
-        self._pieces: dict[Any, list[str]] = {}
+        self._texts: dict[Any, _Text] = {}
 
-    def add(self, key: Any, text: str) -> None:
-        """One more piece of the text called `key`."""
-        pieces = self._pieces.get(key)
-        if pieces is None:
-            self._pieces[key] = [text]
-        else:
-            pieces.append(text)
+    def add(self, key: Any, text: str, position: int, elapsed_us: int | None) -> None:
+        """One more piece of the text called `key`, and the event that it came with (None: no stream)."""
+        told = self._texts.get(key)
+        if told is None:
+            self._texts[key] = told = _Text()
+        told.pieces.append(text)
+        told.positions.append(position)
+        if elapsed_us is not None:
+            told.times.append(elapsed_us)
+        if len(told.pieces) >= _PIECES:
+            told.fold()
 
     def items(self) -> Iterator[tuple[Any, str]]:
         """Each key with its text so far."""
-        for key, pieces in self._pieces.items():
-            yield key, "".join(pieces)
+        for key, told in self._texts.items():
+            yield key, told.text()
 
     def cleaned(self) -> Iterator[tuple[Any, str]]:
         """The same, as every database can hold it."""
@@ -339,7 +441,14 @@ class Texts:
 
     def joined(self) -> str | None:
         """All of it, one text after the other; None where none ever began."""
-        return storable("".join(text for _, text in self.items())) if self._pieces else None
+        return storable("".join(text for _, text in self.items())) if self._texts else None
+
+    def spoken(self, key: Any, kind: str, *, name: str | None = None, ended: bool = True) -> Spoken:
+        """The text called `key` with what is known of its pieces; an empty one where it never began."""
+        told = self._texts.get(key)
+        return (
+            Spoken(kind=kind, text="", name=name, ended=ended) if told is None else told.spoken(kind, name, ended=ended)
+        )
 
 
 def is_token(value: object) -> bool:
@@ -355,3 +464,15 @@ REASON_OF_STATUS: Final[Mapping[str, str]] = {
     Status.CANCELLED: StopReason.CANCELLED,
     Status.EXPIRED: StopReason.EXPIRED,
 }
+
+#: `code` or `type` of an error that says more than that there was one: OpenAI and Azure; llama.cpp's server.
+_ERRORS: Final[Mapping[str, StopReason]] = {
+    "content_filter": StopReason.CONTENT_FILTER,
+    "context_length_exceeded": StopReason.INPUT_LIMIT,
+    "exceed_context_size_error": StopReason.INPUT_LIMIT,
+}
+
+
+def reason_of_error(error: Mapping[str, Any]) -> StopReason:
+    """The stop reason of an error, as `error_of` tells it: a filter or a full context where it says so."""
+    return _ERRORS.get(error.get("code", "")) or _ERRORS.get(error.get("type", "")) or StopReason.ERROR

@@ -1,8 +1,8 @@
 """Chat Completions (API reference "Chat"): OpenAI, Azure, and the many servers that speak the same.
 
-A stream is data-only: chunks, then `data: [DONE]`. Each choice says why it stopped in `finish_reason`; usage comes in
-a last chunk without choices when the client asked for it, from some servers in every chunk (the last one counts).
-Exchanges never merge: each is a run of its own.
+A stream is data-only: chunks, then `data: [DONE]`; what comes after that no client reads, and neither does this
+module. Each choice says why it stopped in `finish_reason`; usage comes in a last chunk without choices when the client
+asked for it, from some servers in every chunk (the last one counts). Exchanges never merge: each is a run of its own.
 """
 
 from __future__ import annotations
@@ -11,45 +11,54 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from recorder.dialects import asked as parameter_set
+from recorder.dialects import chat_usage
+from recorder.dialects.asked import Limit
 from recorder.dialects.base import (
     ODD,
     Answer,
-    Texts,
     body_of,
     dig,
     digest,
-    error_of,
     integer,
     parse,
     path_of,
+    query_of,
+    reason_of_error,
     string,
     without_absent,
 )
-from recorder.recording import Event, Reading, Recording, Request, Status, StopReason
+from recorder.dialects.chat_finish import WEIGHT, Verdict, forced, meaning, verdict
+from recorder.dialects.chat_told import Choice, Key, Told
+from recorder.dialects.models import is_deployment, same_model
+from recorder.recording import Event, Reading, Recording, Request, Spoken, Status, StopReason, storable
 
 __all__ = ["Chat"]
 
 _PATH: Final = re.compile(r"/chat/completions$")
 
-#: finish_reason -> (status, stop reason)
-_FINISH: Final[Mapping[str, tuple[Status, StopReason]]] = {
-    "stop": (Status.COMPLETED, StopReason.STOP),
-    "length": (Status.INCOMPLETE, StopReason.OUTPUT_LIMIT),
-    "content_filter": (Status.INCOMPLETE, StopReason.CONTENT_FILTER),
-    "tool_calls": (Status.REQUIRES_ACTION, StopReason.TOOL_CALL),
-    "function_call": (Status.REQUIRES_ACTION, StopReason.TOOL_CALL),
+#: API reference, "Create chat completion"; a `stop` that is no list is one sequence.
+_LIMITS: Final[Mapping[str, Limit]] = {
+    "temperature": Limit(0, 2),
+    "top_p": Limit(0, 1),
+    "n": Limit(1, 128),
+    "top_logprobs": Limit(0, 20),
+    "frequency_penalty": Limit(-2, 2),
+    "presence_penalty": Limit(-2, 2),
+    "stop": Limit(high=4),
+    "tools": Limit(high=128),
 }
+_LISTS: Final = frozenset({"stop", "tools"})
 
-#: Of several choices the one with the most to tell stands for all.
-_WEIGHT: Final = {Status.COMPLETED: 0, Status.REQUIRES_ACTION: 1, Status.UNKNOWN: 2, Status.INCOMPLETE: 3}
-
-_UNHEARD: Final = (Status.UNKNOWN, None)
+#: As many choices are told of one by one, the most that can be asked for.
+_MOST: Final = 128
 
 
 class Chat:
     """See the module."""
 
     name: Final = "chat"
+    contents: Final = frozenset({"functions", "messages", "prediction", "tools"})
 
     def recognises(self, request: Request) -> bool:
         """`POST …/chat/completions` with messages."""
@@ -60,26 +69,36 @@ class Chat:
         """As `Dialect.parameters`. The older `max_tokens` counts where `max_completion_tokens` is absent."""
         return _parameters(body_of(request))
 
+    def asked(self, request: Request) -> dict[str, Any]:
+        """As `Dialect.asked`."""
+        body = body_of(request)
+        return {**query_of(request), **body} if body else {}
+
     def read(self, recording: Recording, events: Iterable[Event]) -> Reading:
-        """As `Dialect.read`."""
-        state = _Completion()
+        """As `Dialect.read`. A stream and the same completion as one JSON give the same status, reason and usage."""
         answer = Answer(events)
-        for position, elapsed_us, name, data in answer.frames():
-            if data.startswith(b"[DONE]"):
-                state.marker = position
-                continue
-            try:
-                state.chunk(position, elapsed_us, name, parse(data), "delta")
-            except ODD:
-                answer.broken(position)
+        told = Told("delta")
+        for frame in answer.frames():
+            position, elapsed_us, name, data = frame
+            if told.closed:
+                told.after_end += 1
+            elif data.startswith(b"[DONE]"):
+                told.marker, told.closed = position, True
+            elif name == "message":
+                try:
+                    told.chunk(position, elapsed_us, parse(data))
+                except ODD:
+                    answer.broken(position)
+            else:
+                _named(told, answer, frame)
         if not answer.streamed:
-            try:
-                state.chunk(answer.body_position or 0, None, "message", answer.json(), "message")
-            except ODD:
-                answer.broken(answer.body_position or 0)
-            if answer.refused:
-                state.error = state.error or {}
-        return state.reading(body_of(recording.request), answer)
+            told = _document(answer)
+        if answer.refused:
+            told.fail({}, answer.body_position)
+        return _reading(recording.request, told, answer)
+
+
+# -- what was asked ---------------------------------------------------------------------------------------------------
 
 
 def _parameters(body: dict[str, Any]) -> dict[str, Any]:
@@ -91,115 +110,244 @@ def _parameters(body: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _instructions(body: dict[str, Any]) -> str | None:
-    """The leading system or developer message, where it is plain text."""
+def _instructions(body: Mapping[str, Any]) -> str | None:
+    """The leading system or developer message: its text, or the texts of its parts."""
     messages = body.get("messages")
     first = messages[0] if isinstance(messages, list) and messages else None
-    return string(dig(first, "content")) if dig(first, "role") in ("system", "developer") else None
+    if dig(first, "role") not in ("system", "developer"):
+        return None
+    content = dig(first, "content")
+    if isinstance(content, list):
+        return "".join(string(dig(part, "text")) or "" for part in content) or None
+    return string(content)
 
 
-class _Completion:
-    """What one exchange has said so far."""
+def _response_format(body: Mapping[str, Any]) -> str | None:
+    """`json_object`, `json_schema`, `text`, or whatever else was asked for."""
+    wanted = body.get("response_format")
+    return string(wanted) or string(dig(wanted, "type"))
 
-    def __init__(self) -> None:
-        self.about: dict[str, str] = {}
-        self.usage: dict[str, Any] | None = None
-        self.finishes: dict[int, tuple[str, int]] = {}  # choice -> finish reason, position
-        self.choices: set[int] = set()
-        self.texts = Texts()
-        self.error: dict[str, str] | None = None
-        self.error_position: int | None = None
-        self.marker: int | None = None
-        self.first_us: int | None = None
 
-    def chunk(self, position: int, elapsed_us: int | None, name: str, value: Any, part: str) -> None:
-        """A chunk of a stream (`part` is "delta") or a whole completion ("message")."""
-        error = error_of(value)
-        if error is not None or name == "error":
-            self.error, self.error_position = error or {}, position
-        if not isinstance(value, dict):
-            return
-        for key in ("id", "model", "service_tier", "system_fingerprint"):
-            told = value.get(key)
-            if told and isinstance(told, str):
-                self.about[key] = told
-        usage = value.get("usage")
-        if isinstance(usage, dict):
-            self.usage = usage
-        for choice in value.get("choices") or ():
-            index = integer(choice.get("index")) or 0
-            self.choices.add(index)
-            told = choice.get(part)
-            if told:
-                self._piece(index, elapsed_us, told)
-            finish = string(choice.get("finish_reason"))
-            if finish is not None:
-                self.finishes[index] = (finish, position)
+def _choices_asked(body: Mapping[str, Any]) -> int:
+    return max(integer(body.get("n")) or 1, 1)
 
-    def _piece(self, index: int, elapsed_us: int | None, told: dict[str, Any]) -> None:
-        text = told.get("content")
-        if text and isinstance(text, str):
-            self.texts.add(index, text)
-        if self.first_us is None and (text or told.get("tool_calls") or told.get("function_call")):
-            self.first_us = elapsed_us
 
-    def reading(self, body: dict[str, Any], answer: Answer) -> Reading:
-        """All of it, weighed."""
-        asked = _parameters(body)
-        ended = bool(self.choices) and self.choices <= self.finishes.keys()
-        finish = max(self.finishes.values(), key=lambda told: _WEIGHT[_FINISH.get(told[0], _UNHEARD)[0]], default=None)
-        status, reason = _FINISH.get(finish[0], _UNHEARD) if finish and ended else (Status.UNKNOWN, None)
-        raw = finish[0] if finish else None
-        if self.error is not None:
-            status, reason = Status.FAILED, StopReason.ERROR
-            raw = self.error.get("code") or self.error.get("type")
-        elif not ended and answer.streamed and self.about:
-            status, reason = Status.IN_PROGRESS, None
-        usage = self.usage or {}
-        terminal = ended or self.error is not None
-        flags = answer.judge(
-            asked=asked.get("stream") is True,
+def _outside(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What of the parameters is outside its limit; of another type than its limit is about, nothing is."""
+    about = {
+        name: value
+        for name, value in body.items()
+        if isinstance(value, list if name in _LISTS else (int, float, dict)) and (name in _LIMITS or name == "metadata")
+    }
+    return parameter_set.outside(about, _LIMITS)
+
+
+# -- what came back ---------------------------------------------------------------------------------------------------
+
+
+def _named(told: Told, answer: Answer, frame: tuple[int, int, str, bytes]) -> None:
+    """An event with a name, which this protocol does not have: an error, a keepalive, or a chunk all the same."""
+    position, elapsed_us, name, data = frame
+    try:
+        value = parse(data)
+    except ValueError:
+        value = data.decode(errors="replace")
+    if isinstance(value, dict):
+        try:
+            told.chunk(position, elapsed_us, value)
+        except ODD:
+            answer.broken(position)
+    if name == "error":
+        told.fail(without_absent(message=string(value)), position)
+    else:
+        answer.unheard(name)
+
+
+def _document(answer: Answer) -> Told:
+    """A completion that is not streamed, or the error that came instead."""
+    told = Told("message")
+    position = answer.body_position or 0
+    value = answer.json()
+    if value is not None:
+        try:
+            told.chunk(position, None, value)
+        except ODD:
+            answer.broken(position)
+    return told
+
+
+def _ended(told: Told, body: Mapping[str, Any], answer: Answer) -> bool:
+    """Whether every choice said why it stopped; of those asked for, ones may be missing only where the end is known."""
+    if not told.choices or any(choice.finish is None for choice in told.choices.values()):
+        return False
+    whole = told.marker is not None or not answer.streamed
+    return whole or len(told.choices) >= _choices_asked(body)
+
+
+def _verdicts(told: Told, body: Mapping[str, Any]) -> list[tuple[Choice, Verdict]]:
+    """What became of each choice that finished, by its index."""
+    must = forced(body)
+    return [
+        (choice, verdict(choice.finish, called=bool(choice.calls), refused=choice.refused, forced=must))
+        for _, choice in sorted(told.choices.items())
+        if choice.finish is not None
+    ]
+
+
+def _reading(request: Request, told: Told, answer: Answer) -> Reading:
+    """All of it, weighed."""
+    body = body_of(request)
+    hot = _parameters(body)
+    ended = _ended(told, body, answer)
+    verdicts = _verdicts(told, body)
+    spoken = told.spoken()
+    standing = max(verdicts, key=lambda pair: WEIGHT[pair[1].status], default=None)
+    status, reason = _outcome(told, answer, standing[1] if standing and ended else None)
+    raw = standing[0].finish if standing else None
+    if told.error is not None:
+        raw = told.error.get("code") or told.error.get("type")
+    terminal = ended or told.error is not None
+    _contradictions(told, verdicts, ended=ended)
+    usage, usage_flags = chat_usage.fields(told.usage, final=_final(told, terminal=terminal))
+    cap = hot.get("max_completion_tokens")
+    differs = _differing(request, body, told, ended=ended)
+    limits = _outside(body)
+    flags = {
+        "disagreement": told.disagreements,
+        "echo_differs": differs,
+        "outside_limits": limits,
+        "output_cap_reached": _cap_reached(cap, usage.get("output_tokens"), len(told.choices)),
+        "tool_call_open": any(_open(choice, spoken) for choice in told.choices.values()),
+    }
+    answer.flags |= usage_flags | {flag for flag, raised in flags.items() if raised}
+    metadata = body.get("metadata")
+    return Reading(
+        dialect=Chat.name,
+        action="create",
+        status=status,
+        stop_reason=reason,
+        stop_reason_raw=raw,
+        complete=terminal,
+        provider_run_id=told.about.get("id"),
+        model=told.about.get("model") or hot.get("model"),
+        service_tier=told.about.get("service_tier"),
+        parameters={**query_of(request), **body} if body else None,
+        max_completion_tokens=cap,
+        response_format=_response_format(body),
+        **usage,
+        ttft_us=told.first_us,
+        ttft_visible_us=told.first_visible_us,
+        text=_text(told, spoken),
+        metadata=metadata if isinstance(metadata, dict) else None,
+        flags=answer.judge(
+            asked=hot.get("stream") is True,
             terminal=terminal,
-            marker=self.marker is not None or self.error is not None,
-        )
-        instructions = _instructions(body)
-        metadata = body.get("metadata")
-        return Reading(
-            dialect=Chat.name,
-            status=status,
-            stop_reason=reason,
-            stop_reason_raw=raw,
-            complete=terminal,
-            provider_run_id=string(self.about.get("id")),
-            model=string(self.about.get("model")) or asked.get("model"),
-            service_tier=string(self.about.get("service_tier")),
-            max_completion_tokens=asked.get("max_completion_tokens"),
-            input_tokens=integer(usage.get("prompt_tokens")),
-            output_tokens=integer(usage.get("completion_tokens")),
-            cached_tokens=integer(dig(usage, "prompt_tokens_details", "cached_tokens")),
-            reasoning_tokens=integer(dig(usage, "completion_tokens_details", "reasoning_tokens")),
-            total_tokens=integer(usage.get("total_tokens")),
-            ttft_us=self.first_us,
-            text=next((text for index, text in self.texts.cleaned() if index == min(self.choices)), None),
-            metadata=metadata if isinstance(metadata, dict) else None,
-            flags=flags,
-            facts=self._facts(instructions, answer),
-        )
+            marker=told.marker is not None or told.error is not None,
+        ),
+        facts=_facts(told, answer, _instructions(body), standing[0] if standing else None)
+        | without_absent(limits=limits or None, echo_differs=differs or None),
+        spoken=tuple(spoken.values()),
+    )
 
-    def _facts(self, instructions: str | None, answer: Answer) -> dict[str, Any]:
-        error = dict(self.error or {})
-        message = error.pop("message", None)
-        finishes = {str(index): {"value": told, "position": at} for index, (told, at) in self.finishes.items()}
-        return without_absent(
-            evidence=without_absent(
-                finish=finishes or None,
-                usage={"value": self.usage} if self.usage else None,
-                error={**error, "position": self.error_position} if self.error is not None else None,
-                end_marker={"position": self.marker} if self.marker is not None else None,
-            ),
-            choices=len(self.choices) if len(self.choices) > 1 else None,
-            system_fingerprint=string(self.about.get("system_fingerprint")),
-            instructions_hash=digest(instructions) if instructions else None,
-            content={"error_message": message} if message else None,
-            **answer.facts(),
-        )
+
+def _text(told: Told, spoken: Mapping[Key, Spoken]) -> str | None:
+    """What the first choice said; of an answer in sound alone, its transcript."""
+    first = min(told.choices, default=0)
+    said = spoken.get((first, "text")) or spoken.get((first, "transcript"))
+    return storable(said.text) if said else None
+
+
+def _outcome(told: Told, answer: Answer, standing: Verdict | None) -> tuple[Status, StopReason | None]:
+    """The status and the stop reason: an error before all, then what the choices say, then what is known meanwhile."""
+    if told.error is not None:
+        return Status.FAILED, reason_of_error(told.error)
+    if standing is not None:
+        return standing.status, standing.reason
+    begun = answer.streamed and (told.choices or told.about)
+    return (Status.IN_PROGRESS if begun else Status.UNKNOWN), None
+
+
+def _contradictions(told: Told, verdicts: list[tuple[Choice, Verdict]], *, ended: bool) -> None:
+    """Notes which signals say otherwise than what stands."""
+    for _, one in verdicts:
+        if one.contradiction:
+            told.disagree(one.contradiction)
+        if told.error is not None and one.status is not Status.FAILED:
+            told.disagree("two_endings")
+    blocked = any(hit.get("blocked") and hit["where"] == "completion" for hit in told.filtered)
+    if ended and blocked and all(one.reason is not StopReason.CONTENT_FILTER for _, one in verdicts):
+        told.disagree("content_filter")
+
+
+def _final(told: Told, *, terminal: bool) -> bool:
+    """Whether the figures are the last ones: servers that count in every chunk count on while there is more to say."""
+    closed = terminal or told.marker is not None or told.usage_apart
+    return closed and told.last_piece <= told.usage_position
+
+
+def _cap_reached(cap: int | None, output: int | None, choices: int) -> bool:
+    """Each choice has the cap for itself, and the usage counts them together."""
+    return bool(cap and cap > 0 and output is not None and output >= cap * max(choices, 1))
+
+
+def _open(choice: Choice, spoken: Mapping[Key, Spoken]) -> bool:
+    """Whether the arguments of a tool call did not end: its choice did not, or was cut while they were no JSON yet."""
+    if not choice.calls:
+        return False
+    if choice.finish is None:
+        return True
+    cut = meaning(choice.finish)[0] not in (Status.COMPLETED, Status.REQUIRES_ACTION)
+    last = choice.calls[-1]
+    return cut and last.type != "custom" and not _is_json(spoken[last.key].text)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        parse(text.encode(errors="surrogatepass"))
+    except ValueError:
+        return False
+    return True
+
+
+def _differing(request: Request, body: Mapping[str, Any], told: Told, *, ended: bool) -> dict[str, Any]:
+    """What came back other than it was asked for: another model, another service tier, fewer choices."""
+    told_of: dict[str, Any] = {}
+    wanted, served = string(body.get("model")), told.about.get("model")
+    if wanted and served and not is_deployment(request) and not same_model(wanted, served):
+        told_of["model"] = served
+    if body.get("service_tier") not in (None, "auto") and "service_tier" in told.about:
+        told_of["service_tier"] = told.about["service_tier"]
+    if ended and integer(body.get("n")):
+        told_of["n"] = len(told.choices)
+    return parameter_set.changes(body, told_of, told_of)[1]
+
+
+def _facts(told: Told, answer: Answer, instructions: str | None, standing: Choice | None) -> dict[str, Any]:
+    error = dict(told.error or {})
+    message = error.pop("message", None)
+    choices = sorted(told.choices.items())[:_MOST]
+    return without_absent(
+        evidence=without_absent(
+            finish=_finish(standing) if standing else None,
+            usage={"value": told.usage, "position": told.usage_position} if told.usage else None,
+            error=without_absent(**error, position=told.error_position) if told.error is not None else None,
+            end_marker={"position": told.marker} if told.marker is not None else None,
+        ),
+        choices={str(index): _finish(choice) for index, choice in choices} if len(choices) > 1 else None,
+        steps=told.steps() or None,
+        filtered=told.filtered or None,
+        disagreements=told.disagreements or None,
+        after_end=told.after_end or None,
+        system_fingerprint=told.about.get("system_fingerprint"),
+        provider=told.about.get("provider"),
+        instructions_hash=digest(instructions) if instructions else None,
+        content={"error_message": storable(message)} if message else None,
+        **answer.facts(),
+    )
+
+
+def _finish(choice: Choice) -> dict[str, Any]:
+    """The finish reason, the word of the model's own server, and the event that said so; {} for none yet."""
+    if choice.finish is None:
+        return {}
+    return without_absent(value=choice.finish, native=choice.native, position=choice.finish_position)

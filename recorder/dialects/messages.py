@@ -1,40 +1,53 @@
-"""Anthropic's Messages (API reference "Messages").
+"""Anthropic's Messages (API reference "Messages"), also as Vertex and Bedrock pass it on.
 
 message_start, then content blocks, then message_delta with the stop reason, then message_stop, which is the end.
 Input usage comes at the start, output usage is cumulative; a later figure replaces an earlier one and is never added.
-`input_tokens` on the wire leaves out what the cache gave or took, so the neutral figure is the sum of the three.
+`input_tokens` on the wire leaves out what the cache gave or took, so the neutral figure is the sum of the three; the
+`output_tokens` of message_start are preliminary and never the neutral figure.
 Exchanges never merge: each is a run of its own.
+
+Here is what is asked and what the answer amounts to; what the answer says, piece by piece, is in `messages_answer`.
+Bedrock's binary event streams are no Messages stream: `raw` has them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import unquote
 
+from recorder.dialects import usage
+from recorder.dialects.asked import Limit, changes, outside
 from recorder.dialects.base import (
     ODD,
     Answer,
-    Texts,
     body_of,
     dig,
     digest,
-    error_of,
     integer,
     parse,
     path_of,
+    query_of,
     string,
     without_absent,
 )
-from recorder.recording import Event, Reading, Recording, Request, Status, StopReason, storable
+from recorder.dialects.messages_answer import Told
+from recorder.recording import Event, Reading, Recording, Request, Status, StopReason
 
 __all__ = ["Messages"]
 
 _PATH: Final = re.compile(r"(?<!/threads)/messages$")
 _THREAD: Final = re.compile(r"/threads/[^/]+/messages$")
 
+#: Where the body has no model and the path has (Vertex AI `rawPredict`, Amazon Bedrock `InvokeModel`).
+_ELSEWHERE: Final = re.compile(
+    r"/anthropic/models/(?!count-tokens:)(?P<vertex>[^/:]+):(?P<method>streamRawPredict|rawPredict)$"
+    r"|/model/(?P<bedrock>[^/]+)/invoke$"
+)
+
 #: stop_reason -> (status, stop reason)
-_STOP: Final[Mapping[str, tuple[Status, StopReason]]] = {
+_STOP: Final = {
     "end_turn": (Status.COMPLETED, StopReason.STOP),
     "stop_sequence": (Status.COMPLETED, StopReason.STOP),
     "tool_use": (Status.REQUIRES_ACTION, StopReason.TOOL_CALL),
@@ -42,48 +55,115 @@ _STOP: Final[Mapping[str, tuple[Status, StopReason]]] = {
     "model_context_window_exceeded": (Status.INCOMPLETE, StopReason.INPUT_LIMIT),
     "refusal": (Status.INCOMPLETE, StopReason.REFUSAL),
     "pause_turn": (Status.INCOMPLETE, StopReason.PAUSED),
+    "compaction": (Status.INCOMPLETE, StopReason.PAUSED),
 }
+
+_BUDGET: Final = "thinking.budget_tokens"
+
+#: API reference "Create a Message". `max_tokens` 0 fills the prompt cache and generates nothing.
+_LIMITS: Final = {
+    "max_tokens": Limit(low=0),
+    "messages": Limit(high=100_000),
+    "temperature": Limit(0, 1),
+    "top_k": Limit(low=0),
+    "top_p": Limit(0, 1),
+    _BUDGET: Limit(low=1024),
+}
+
+#: With it a budget is for all of a turn's thinking, and may exceed max_tokens ("Interleaved thinking").
+_INTERLEAVED: Final = "interleaved-thinking"
+
+#: What the usage echoes under the name of the parameter.
+_ECHOED: Final = ("speed", "inference_geo")
+
+#: What providers and gateways put around one model's name: a vendor before it; a version, a date or an alias after it.
+_BEFORE: Final = re.compile(r"^(?:.*/)?(?:(?:[a-z-]+\.)?anthropic\.)?")
+_AFTER: Final = re.compile(r"-v\d+(?::\d+)?$")
+_DATE: Final = re.compile(r"[-@](\d{8})$")
 
 
 class Messages:
     """See the module."""
 
     name: Final = "messages"
+    contents: Final = frozenset({"messages", "system", "tools", "mcp_servers"})
 
     def recognises(self, request: Request) -> bool:
-        """`POST …/messages` with messages; not the messages of a thread."""
-        path = path_of(request)
-        fits = request.method.upper() == "POST" and _PATH.search(path) is not None and _THREAD.search(path) is None
-        return fits and (request.body is None or b'"messages"' in request.body)
+        """`POST …/messages` with messages, not those of a thread; or a path of Vertex or Bedrock with such a body."""
+        if request.method.upper() != "POST":
+            return False
+        path, body = path_of(request), request.body
+        if _PATH.search(path) is not None and _THREAD.search(path) is None:
+            return body is None or b'"messages"' in body
+        if _ELSEWHERE.search(path) is None:
+            return False
+        return "anthropic" in path if body is None else b'"anthropic_version"' in body and b'"messages"' in body
 
     def parameters(self, request: Request) -> dict[str, Any]:
-        """As `Dialect.parameters`."""
-        return _parameters(body_of(request))
+        """As `Dialect.parameters`. The truncation strategy is the types of the context edits, between commas."""
+        return _hot(request, body_of(request))
+
+    def asked(self, request: Request) -> dict[str, Any]:
+        """As `Dialect.asked`; with the model that stands in the path where the body has none."""
+        return _asked(request, body_of(request))
 
     def read(self, recording: Recording, events: Iterable[Event]) -> Reading:
         """As `Dialect.read`."""
-        state = _Message()
+        told = Told()
         answer = Answer(events)
-        for position, elapsed_us, _, data in answer.frames():
+        for position, elapsed_us, name, data in answer.frames():
+            if data.startswith(b"[DONE]"):  # gateways end every stream so
+                continue
             try:
-                state.event(position, elapsed_us, parse(data))
+                told.event(position, elapsed_us, name, parse(data), answer)
             except ODD:
                 answer.broken(position)
+                if name == "error":
+                    told.fail(position, {})
         if not answer.streamed:
+            position = answer.body_position or 0
             try:
-                state.document(answer)
+                told.document(position, answer.json())
             except ODD:
-                answer.broken(answer.body_position or 0)
-        return state.reading(body_of(recording.request), answer)
+                answer.broken(position)
+        if answer.refused and told.error is None:
+            told.fail(answer.body_position or 0, {})
+        return _reading(recording.request, told, answer)
 
 
-def _parameters(body: dict[str, Any]) -> dict[str, Any]:
+# -- the request ------------------------------------------------------------------------------------------------------
+
+
+def _hot(request: Request, body: dict[str, Any]) -> dict[str, Any]:
     stream = body.get("stream")
+    elsewhere = _ELSEWHERE.search(path_of(request))
+    if elsewhere is not None and elsewhere["method"] == "streamRawPredict":
+        stream = True
     return without_absent(
-        model=string(body.get("model")),
+        model=string(body.get("model")) or _model_in(elsewhere),
         max_completion_tokens=integer(body.get("max_tokens")),
+        truncation_strategy=_edits(body),
         stream=stream if isinstance(stream, bool) else None,
     )
+
+
+def _model_in(elsewhere: re.Match[str] | None) -> str | None:
+    return string(unquote(elsewhere["vertex"] or elsewhere["bedrock"])) if elsewhere else None
+
+
+def _asked(request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    if not body:
+        return {}
+    model = _model_in(_ELSEWHERE.search(path_of(request)))
+    return {**without_absent(model=model), **query_of(request), **body}
+
+
+def _edits(body: dict[str, Any]) -> str | None:
+    """The types of the context edits that were asked for, in order."""
+    edits = dig(body, "context_management", "edits")
+    if not isinstance(edits, list):
+        return None
+    return ",".join(kind for edit in edits if (kind := string(dig(edit, "type")))) or None
 
 
 def _instructions(body: dict[str, Any]) -> str | None:
@@ -94,130 +174,167 @@ def _instructions(body: dict[str, Any]) -> str | None:
     return string(system)
 
 
-class _Message:
-    """What one exchange has said so far."""
+def _format(body: dict[str, Any]) -> str | None:
+    """The type of the output format; `output_format` is its older place."""
+    return string(dig(body, "output_config", "format", "type")) or string(dig(body, "output_format", "type"))
 
-    def __init__(self) -> None:
-        self.message: dict[str, Any] = {}
-        self.usage: dict[str, Any] = {}
-        self.stop: tuple[str, int] | None = None  # raw reason, position
-        self.texts = Texts()
-        self.error: dict[str, str] | None = None
-        self.error_position: int | None = None
-        self.marker: int | None = None
-        self.first_us: int | None = None
-        self.whole = False
 
-    def event(self, position: int, elapsed_us: int, value: dict[str, Any]) -> None:
-        """Takes any event: the payload repeats its name in `type`."""
-        kind = value.get("type")
-        if kind == "content_block_delta":
-            text = value["delta"].get("text")
-            if text and isinstance(text, str):
-                self.texts.add(value.get("index"), text)
-            if self.first_us is None:
-                self.first_us = elapsed_us
-        elif kind == "message_start":
-            self.message = value["message"]
-            self._spend(self.message.get("usage"))
-        elif kind == "content_block_start":
-            text = dig(value, "content_block", "text")
-            if text and isinstance(text, str):
-                self.texts.add(value.get("index"), text)
-        elif kind == "message_delta":
-            self._spend(value.get("usage"))
-            self._stopped(position, dig(value, "delta", "stop_reason"))
-        elif kind == "message_stop":
-            self.marker = position
-        elif kind == "error" or error_of(value) is not None:
-            self.error, self.error_position = error_of(value) or {}, position
+def _header(request: Request, name: str) -> str | None:
+    """The values of that header, where it was kept."""
+    return ", ".join(value for header, value in request.headers if header.lower() == name) or None
 
-    def document(self, answer: Answer) -> None:
-        """A JSON answer: a Message, or an error."""
-        value, position = answer.json(), answer.body_position or 0
-        self.whole = value is not None or answer.refused
-        if dig(value, "type") == "message":
-            self.message = value
-            self._spend(value.get("usage"))
-            self._stopped(position, value.get("stop_reason"))
-            for index, block in enumerate(value.get("content") or ()):
-                if dig(block, "type") == "text" and isinstance(block.get("text"), str):
-                    self.texts.add(index, block["text"])
-        elif error_of(value) is not None or answer.refused:
-            self.error, self.error_position = error_of(value) or {}, position
 
-    def _spend(self, usage: object) -> None:
-        if isinstance(usage, dict):
-            self.usage.update({name: value for name, value in usage.items() if value is not None})
+def _outside(request: Request, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parameters outside their limits; thinking takes part of `max_tokens`, but for interleaved thinking."""
+    budget, most = integer(dig(body, "thinking", "budget_tokens")), integer(body.get("max_tokens"))
+    # No limit here is about a text: a number in quotes is another fault.
+    values = {**body, _BUDGET: budget}
+    found = outside({name: value for name in _LIMITS if not isinstance(value := values.get(name), str)}, _LIMITS)
+    betas = f"{_header(request, 'anthropic-beta')} {body.get('anthropic_beta')}"
+    if budget is not None and most is not None and budget >= most and _INTERLEAVED not in betas:
+        found.append({"parameter": _BUDGET, "limit": f"below max_tokens, {most}", "size": budget})
+    return found
 
-    def _stopped(self, position: int, reason: object) -> None:
-        raw = string(reason)
-        if raw is not None:
-            self.stop = (raw, position)
 
-    def _input(self) -> int | None:
-        """All the input tokens, read from and written to the cache included."""
-        plain = integer(self.usage.get("input_tokens"))
-        if plain is None:
-            return None
-        cached = (self.usage.get("cache_read_input_tokens"), self.usage.get("cache_creation_input_tokens"))
-        return plain + sum(integer(count) or 0 for count in cached)
+# -- what it amounts to -----------------------------------------------------------------------------------------------
 
-    def reading(self, body: dict[str, Any], answer: Answer) -> Reading:
-        """All of it, weighed."""
-        asked = _parameters(body)
-        ended = self.stop is not None and (self.marker is not None or self.whole)
-        status, reason = Status.IN_PROGRESS if self.message else Status.UNKNOWN, None
-        raw = self.stop[0] if self.stop else None
-        if self.error is not None:
-            status, reason = Status.FAILED, StopReason.ERROR
-            raw = self.error.get("type") or self.error.get("code")
-        elif self.stop is not None:
-            status, reason = _STOP.get(self.stop[0], (Status.UNKNOWN, None))
-        terminal = ended or self.error is not None
-        flags = answer.judge(
-            asked=asked.get("stream") is True,
-            terminal=self.stop is not None or self.error is not None,
-            marker=self.marker is not None or self.error is not None,
-        )
-        spent, output = self._input(), integer(self.usage.get("output_tokens"))
-        return Reading(
-            dialect=Messages.name,
-            status=status,
-            stop_reason=reason,
-            stop_reason_raw=raw,
-            complete=terminal,
-            provider_run_id=string(self.message.get("id")),
-            model=string(self.message.get("model")) or asked.get("model"),
-            service_tier=string(self.usage.get("service_tier")),
-            max_completion_tokens=asked.get("max_completion_tokens"),
-            input_tokens=spent,
-            output_tokens=output,
-            cached_tokens=integer(self.usage.get("cache_read_input_tokens")),
-            reasoning_tokens=integer(dig(self.usage, "output_tokens_details", "thinking_tokens")),
-            total_tokens=None if spent is None or output is None else spent + output,
-            ttft_us=self.first_us,
-            text=self.texts.joined(),
-            metadata=metadata if isinstance(metadata := body.get("metadata"), dict) else None,
-            flags=flags,
-            facts=self._facts(body, answer),
-        )
 
-    def _facts(self, body: dict[str, Any], answer: Answer) -> dict[str, Any]:
-        error = dict(self.error or {})
-        message = error.pop("message", None)
-        instructions = _instructions(body)
-        return without_absent(
-            evidence=without_absent(
-                stop={"value": self.stop[0], "position": self.stop[1]} if self.stop else None,
-                usage={"value": self.usage} if self.usage else None,
-                error={**error, "position": self.error_position} if self.error is not None else None,
-                end_marker={"position": self.marker} if self.marker is not None else None,
-            ),
-            stop_sequence=storable(sequence)
-            if isinstance(sequence := self.message.get("stop_sequence"), str)
-            else None,
-            instructions_hash=digest(instructions) if instructions else None,
-            content={"error_message": message} if message else None,
-            **answer.facts(),
-        )
+def _reading(request: Request, told: Told, answer: Answer) -> Reading:
+    """All that was said, weighed."""
+    body = body_of(request)
+    asked = _hot(request, body)
+    told.close()
+    status, reason, raw = _outcome(told, body)
+    terminal = told.stop is not None or told.error is not None
+    ended = told.marker is not None or told.whole or told.error is not None
+    flags = answer.judge(asked=asked.get("stream") is True, terminal=terminal, marker=ended)
+    tokens, odd = _tokens(request, told)
+    output, cap = tokens.get("output_tokens"), asked.get("max_completion_tokens")
+    served = told.served or string(told.message.get("model"))
+    limits, differs = _outside(request, body), _differs(body, asked.get("model"), served, told)
+    found = {
+        "disagreement": told.disagreements,
+        "echo_differs": differs,
+        "outside_limits": limits,
+        "output_cap_reached": output is not None and cap is not None and output >= cap,
+        "tool_call_open": told.open_call(),
+    }
+    text = told.text()
+    instructions = _instructions(body)
+    facts = without_absent(
+        api=without_absent(version=_header(request, "anthropic-version"), beta=_header(request, "anthropic-beta"))
+        or None,
+        limits=limits or None,
+        echo_differs=differs or None,
+        instructions_hash=digest(instructions) if instructions else None,
+        **told.facts(),
+        **answer.facts(),
+    )
+    return Reading(
+        dialect=Messages.name,
+        action="create",
+        status=status,
+        stop_reason=reason,
+        stop_reason_raw=raw,
+        complete=terminal and ended,
+        provider_run_id=string(told.message.get("id")),
+        request_id=told.request_id,
+        previous_response_id=string(dig(body, "thread", "previous_message_id")),
+        model=served or asked.get("model"),
+        service_tier=string(told.usage.get("service_tier")),
+        parameters=_asked(request, body) or None,
+        max_completion_tokens=cap,
+        truncation_strategy=asked.get("truncation_strategy"),
+        response_format=_format(body),
+        **tokens,
+        ttft_us=told.first_us,
+        ttft_visible_us=told.first_text_us,
+        text=text,
+        metadata=metadata if isinstance(metadata := body.get("metadata"), dict) else None,
+        flags=tuple(sorted({*flags, *odd, *(flag for flag, is_so in found.items() if is_so)})),
+        facts=facts,
+        spoken=told.spoken(),
+    )
+
+
+def _outcome(told: Told, body: dict[str, Any]) -> tuple[str, str | None, str | None]:
+    """Status, stop reason, and the raw value that they rest on."""
+    if told.error is not None:
+        return Status.FAILED, StopReason.ERROR, told.error.get("type") or told.error.get("code")
+    if told.stop is None:
+        return Status.IN_PROGRESS if told.message else Status.UNKNOWN, None, None
+    raw = told.stop[0]
+    if raw == "compaction" and body.get("compaction") is not None:
+        return Status.COMPLETED, StopReason.STOP, raw  # the summary was all that was asked for
+    return *_STOP.get(raw, (Status.UNKNOWN, None)), raw
+
+
+def _tokens(request: Request, told: Told) -> tuple[dict[str, Any], set[str]]:
+    """The token fields, and the flags that go with them."""
+    plain = integer(told.usage.get("input_tokens"))
+    cached = integer(told.usage.get("cache_read_input_tokens"))
+    written = integer(told.usage.get("cache_creation_input_tokens"))
+    spent = None if plain is None else plain + (cached or 0) + (written or 0)
+    lives, flags = _lives(request, told, written)
+    output = told.output
+    fields, odd = usage.tokens(
+        input=spent,
+        output=output,
+        total=None if spent is None or output is None else spent + output,
+        cached=cached,
+        uncached=plain,
+        reasoning=None if output is None else integer(dig(told.usage, "output_tokens_details", "thinking_tokens")),
+        final=told.stop is not None and output is not None,
+        **lives,
+    )
+    return fields, flags | odd
+
+
+def _lives(request: Request, told: Told, written: int | None) -> tuple[dict[str, int | None], set[str]]:
+    """What was written to the cache, by the life it was given.
+
+    A breakdown counts where it adds up to the total that stands; one that came before that total may be outdated.
+    Without one it is 5 minutes, the default of `cache_control`, unless the request asked for an hour somewhere or was
+    not kept.
+    """
+    parts = {
+        "written_5m": integer(dig(told.lives, "ephemeral_5m_input_tokens")),
+        "written_1h": integer(dig(told.lives, "ephemeral_1h_input_tokens")),
+    }
+    broken_down = any(part is not None for part in parts.values())
+    if broken_down and (written is None or sum(part or 0 for part in parts.values()) == written):
+        return parts, set()
+    if broken_down and told.lives_with_total:
+        return {"written": written}, {"usage_sum"}
+    if written is None:
+        return {}, set()
+    default = not written or (request.body is not None and b'"1h"' not in request.body)
+    return {"written_5m" if default else "written": written}, set()
+
+
+def _differs(body: dict[str, Any], model: str | None, served: str | None, told: Told) -> dict[str, list[Any]]:
+    """Parameters that the answer shows to have been taken otherwise: [asked, echoed]."""
+    _, differs = changes(body, told.usage, _ECHOED)
+    if model is not None and served is not None and model != served and not _same_model(model, served):
+        differs["model"] = [model, served]
+    tiers = body.get("service_tier"), told.usage.get("service_tier")
+    if tiers == ("standard_only", "priority"):
+        differs["service_tier"] = list(tiers)
+    return differs
+
+
+def _same_model(asked: str, served: str) -> bool:
+    """Whether one name is an alias or a snapshot of the other: `claude-x-latest`, `claude-x-0`, `claude-x-20250514`.
+
+    Gateways write a version with a dot, and in another place: `claude-sonnet-4.6`, `claude-4.6-sonnet`.
+    """
+    (name, date), (served_name, served_date) = _taken_apart(asked), _taken_apart(served)
+    return name == served_name and (date is None or served_date is None or date == served_date)
+
+
+def _taken_apart(model: str) -> tuple[list[str], str | None]:
+    """The words of the model's name, in any order, without vendor and version; and the date of its snapshot."""
+    name = _AFTER.sub("", _BEFORE.sub("", model.lower()))
+    dated = _DATE.search(name)
+    name = name[: dated.start()] if dated else name.removesuffix("-latest")
+    return sorted(re.split("[-.]", name.removesuffix("-0"))), dated[1] if dated else None

@@ -1,8 +1,12 @@
 """Responses (API reference "Responses"): OpenAI, Azure, and servers that speak the same.
 
 A stream ends with an event that carries the whole Response: completed, incomplete, failed or cancelled. There is no
-end marker after it. Asking for tools leaves the status `completed`; only the output's items tell.
-GET and cancel of a stored response continue its run.
+end marker after it (some servers add one). Asking for tools leaves the status `completed`; only the output's items
+tell. GET and cancel of a stored response continue its run; GET with `stream=true` goes on with a stream that broke
+off, behind the event numbered `starting_after`.
+
+Three modules: what was asked and what the signals amount to (this one), what was stated (`responses_stream`), what
+was said (`responses_output`).
 """
 
 from __future__ import annotations
@@ -10,12 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
+from recorder.dialects.asked import Limit, changes, outside
 from recorder.dialects.base import (
     ODD,
     REASON_OF_STATUS,
     Answer,
-    Texts,
     body_of,
     dig,
     digest,
@@ -24,53 +29,64 @@ from recorder.dialects.base import (
     parse,
     path_of,
     query_of,
+    reason_of_error,
     string,
     without_absent,
 )
-from recorder.recording import Event, Reading, Recording, Request, Status, StopReason, storable
+from recorder.dialects.models import is_deployment, same_model
+from recorder.dialects.responses_stream import FINAL, Told
+from recorder.dialects.usage import tokens
+from recorder.recording import Event, Reading, Recording, Request, Status, StopReason
 
 __all__ = ["Responses"]
 
 _PATH: Final = re.compile(r"/responses(?:/([^/]+)(?:/(cancel))?)?$")
-_KEYS: Final = (b'"input"', b'"model"', b'"prompt"', b'"previous_response_id"')
+_KEYS: Final = (b'"input"', b'"model"', b'"prompt"', b'"previous_response_id"', b'"conversation"')
 
 #: Words that stand where a response's id would.
 _NO_IDS: Final = frozenset({"compact", "input_tokens"})
 
-_STATUS: Final[Mapping[str, Status]] = {
-    "queued": Status.IN_PROGRESS,
-    "in_progress": Status.IN_PROGRESS,
-    "completed": Status.COMPLETED,
-    "incomplete": Status.INCOMPLETE,
-    "failed": Status.FAILED,
-    "cancelled": Status.CANCELLED,
-}
-
-#: Events that end a stream, and the status that each announces.
-_LAST: Final[Mapping[str, str]] = {
-    "response.completed": "completed",
-    "response.incomplete": "incomplete",
-    "response.failed": "failed",
-    "response.cancelled": "cancelled",
-}
-
+#: `incomplete_details.reason`. `max_messages` has no neutral word; a steered response is followed by its successor.
 _REASON: Final[Mapping[str, StopReason]] = {
     "max_output_tokens": StopReason.OUTPUT_LIMIT,
     "content_filter": StopReason.CONTENT_FILTER,
+    "steered": StopReason.PAUSED,
 }
 
-#: Output items that the client has to answer.
-_CLIENT_CALLS: Final = frozenset(
-    {"apply_patch_call", "computer_call", "custom_tool_call", "function_call", "local_shell_call", "shell_call"}
+#: API reference; metadata has its own rule.
+_LIMITS: Final[Mapping[str, Limit]] = {
+    "max_output_tokens": Limit(low=16),
+    "temperature": Limit(0, 2),
+    "top_p": Limit(0, 1),
+    "top_logprobs": Limit(0, 20),
+    "safety_identifier": Limit(high=128, text=True),
+}
+
+_CONTENTS: Final = frozenset({"input", "instructions", "prompt", "tools"})
+
+#: Parameters that a Response repeats.
+_ECHOED: Final = (
+    *("background", "conversation", "instructions", "max_output_tokens", "max_tool_calls", "metadata", "model"),
+    *("parallel_tool_calls", "previous_response_id", "prompt", "prompt_cache_key", "prompt_cache_retention"),
+    *("reasoning", "safety_identifier", "service_tier", "store", "temperature", "text", "tool_choice", "tools"),
+    *("top_logprobs", "top_p", "truncation", "user"),
 )
 
-_TEXT_DELTA: Final = "response.output_text.delta"
+#: Of those, what is worth telling where the request left it open: the others are content, or have a column.
+_OPEN: Final = frozenset(_ECHOED) - {
+    *("conversation", "max_output_tokens", "metadata", "model", "previous_response_id", "service_tier", "truncation"),
+    *_CONTENTS,
+}
+
+#: `fast` is served as `priority` (API reference); `auto` leaves it to the project.
+_TIERS: Final[Mapping[str, str]] = {"fast": "priority"}
 
 
 class Responses:
     """See the module."""
 
     name: Final = "responses"
+    contents: Final = _CONTENTS
 
     def recognises(self, request: Request) -> bool:
         """Create, retrieve and cancel of one response."""
@@ -84,28 +100,37 @@ class Responses:
 
     def parameters(self, request: Request) -> dict[str, Any]:
         """As `Dialect.parameters`; `truncation` is the truncation strategy."""
-        return _parameters(request, body_of(request))
+        return _hot(request, body_of(request))
+
+    def asked(self, request: Request) -> dict[str, Any]:
+        """As `Dialect.asked`; a query's `include[]` is `include`, its flags and numbers are JSON's."""
+        return {**_queried(request), **body_of(request)}
 
     def read(self, recording: Recording, events: Iterable[Event]) -> Reading:
         """As `Dialect.read`."""
-        state = _Response()
+        request = recording.request
+        asked = self.asked(request)
         answer = Answer(events)
+        told = Told(answer, integer(asked.get("starting_after")))
         for position, elapsed_us, name, data in answer.frames():
             if data.startswith(b"[DONE]"):
                 continue
             try:
-                state.event(position, elapsed_us, name, parse(data))
+                told.take(position, elapsed_us, name, parse(data))
             except ODD:
                 answer.broken(position)
-        if not answer.streamed:
+        if not answer.streamed or (answer.refused and told.status is None):
             try:
-                state.document(answer)
+                told.document()
             except ODD:
                 answer.broken(answer.body_position or 0)
-        return state.reading(recording.request, answer)
+        return _Outcome(request, asked, told, answer).reading()
 
 
-def _parameters(request: Request, body: dict[str, Any]) -> dict[str, Any]:
+# -- the request ------------------------------------------------------------------------------------------------------
+
+
+def _hot(request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
     stream = {"true": True, "false": False}.get(query_of(request).get("stream", ""), body.get("stream"))
     return without_absent(
         model=string(body.get("model")),
@@ -115,137 +140,295 @@ def _parameters(request: Request, body: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-class _Response:
-    """What one exchange has said so far."""
+def _queried(request: Request) -> dict[str, Any]:
+    """The parameters in the URL. A name in brackets, or one that comes more than once, is a list."""
+    _, _, query = request.url.split("#", 1)[0].partition("?")
+    told: dict[str, Any] = {}
+    lists: dict[str, list[str]] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        plain = name.removesuffix("[]")
+        lists.setdefault(plain, []).append(value)
+        told[plain] = lists[plain] if name != plain or len(lists[plain]) > 1 else _typed(plain, value)
+    return told
 
-    def __init__(self) -> None:
-        self.response: dict[str, Any] = {}
-        self.position: int | None = None
-        self.last: str | None = None
-        self.error: dict[str, str] | None = None
-        self.error_position: int | None = None
-        self.texts = Texts()
-        self.first_us: int | None = None
-        self.whole = False
-        self.disagrees = False
 
-    def event(self, position: int, elapsed_us: int, name: str, value: dict[str, Any]) -> None:
-        """Takes any event; its type is in the payload too, where a server left the name out."""
-        kind = value.get("type", name) if name == "message" else name
-        if kind == _TEXT_DELTA:
-            piece = value["delta"]
-            if piece and isinstance(piece, str):
-                self.texts.add((value.get("output_index"), value.get("content_index")), piece)
-                if self.first_us is None:
-                    self.first_us = elapsed_us
-        elif self.first_us is None and kind.endswith(".delta"):
-            self.first_us = elapsed_us
-        elif kind == "error" or (error_of(value) is not None and not kind.startswith("response.")):
-            self.error, self.error_position = error_of(value) or {}, position
-        elif isinstance(value.get("response"), dict):
-            self._statement(position, kind, value["response"])
+def _typed(name: str, value: str) -> bool | int | str:
+    """A flag or a number of the API reference, as JSON would have it; a text where it is none."""
+    if name in ("stream", "include_obfuscation"):
+        return {"true": True, "false": False}.get(value, value)
+    if name == "starting_after" and value.isascii() and value.isdigit() and len(value) < 20:
+        return int(value)
+    return value
 
-    def document(self, answer: Answer) -> None:
-        """A JSON answer: a Response, or an error."""
-        value = answer.json()
-        self.whole = value is not None or answer.refused
-        if dig(value, "object") == "response":
-            self._statement(answer.body_position or 0, None, value)
-        elif error_of(value) is not None or answer.refused:
-            self.error, self.error_position = error_of(value) or {}, answer.body_position
 
-    def _statement(self, position: int, kind: str | None, response: dict[str, Any]) -> None:
-        last = _LAST.get(kind or "")
-        if self.last is not None and last is None:
-            return  # a stream that says how it ended does not begin again
-        self.response, self.position, self.last = response, position, last
-        if last is not None and string(response.get("status")) not in (None, last):
-            self.disagrees = True
+def _action(request: Request, asked: Mapping[str, Any]) -> tuple[str, str | None]:
+    """What the request does, and the response that it names."""
+    found = _PATH.search(path_of(request))
+    response_id = string(found[1]) if found else None
+    if found is None or response_id is None:
+        return "create", None
+    if found[2] is not None:
+        return "cancel", response_id
+    return ("resume" if asked.get("stream") is True else "retrieve"), response_id
 
-    def _status(self) -> str:
-        """The status that is said; `completed` only where the event's name does not deny it."""
-        said = _STATUS.get(string(self.response.get("status")) or self.last or "", Status.UNKNOWN)
-        if self.last is not None and said in (Status.COMPLETED, Status.UNKNOWN):
-            said = _STATUS[self.last]
-        elif said == Status.COMPLETED and not self.whole:
-            said = Status.UNKNOWN
-        if said == Status.COMPLETED and any(dig(item, "type") in _CLIENT_CALLS for item in self._output()):
-            return Status.REQUIRES_ACTION
-        return said
 
-    def _output(self) -> list[Any]:
-        output = self.response.get("output")
-        return output if isinstance(output, list) else []
+def _id_of(conversation: object) -> str | None:
+    """A conversation is named by its id, or by an object that has it."""
+    return string(conversation) or string(dig(conversation, "id"))
 
-    def _text(self) -> str | None:
-        parts = [
-            text
-            for item in self._output()
-            if dig(item, "type") == "message" and isinstance(item.get("content"), list)
-            for part in item["content"]
-            if isinstance(text := dig(part, "text"), str)
-        ]
-        return storable("".join(parts)) if parts else self.texts.joined()
 
-    def reading(self, request: Request, answer: Answer) -> Reading:
-        """All of it, weighed."""
-        body, found = body_of(request), _PATH.search(path_of(request))
-        asked = _parameters(request, body)
-        response_id = string(found[1]) if found else None
-        status, error = self._status(), self.error or error_of(self.response) or {}
-        if self.error is not None and status in (Status.UNKNOWN, Status.IN_PROGRESS):
-            status = Status.UNKNOWN if response_id and answer.refused else Status.FAILED
-        reason, raw = REASON_OF_STATUS.get(status), None
+# -- what was stated, weighed -----------------------------------------------------------------------------------------
+
+
+class _Outcome:
+    """The request and all that was told, for one reading."""
+
+    def __init__(self, request: Request, asked: Mapping[str, Any], told: Told, answer: Answer) -> None:
+        self.asked = asked
+        self.deployed = is_deployment(request)
+        self.unknown_body = request.body is None and request.method.upper() == "POST"
+        self.hot = _hot(request, asked)
+        self.told = told
+        self.answer = answer
+        self.response = told.response
+        self.action, self.response_id = _action(request, asked)
+        self.streamed_end = told.closed or told.error is not None
+        final = told.closed if answer.streamed else told.status in FINAL
+        told.output.settle(
+            self.response.get("output") if final or not answer.streamed else None,
+            told.position,
+            completed=told.status == Status.COMPLETED,
+        )
+        self.error = told.error or error_of(self.response) or {}
+        self.refusals = told.output.refusals()
+        self.text = told.output.text()
+        self.waiting = told.output.unanswered()
+        self.usage = self.response.get("usage")
+        self.cap = integer(self.response.get("max_output_tokens"))
+        if self.cap is None:
+            self.cap = self.hot.get("max_completion_tokens")
+        self.figures, self.flags = tokens(
+            input=integer(dig(self.usage, "input_tokens")),
+            output=integer(dig(self.usage, "output_tokens")),
+            total=integer(dig(self.usage, "total_tokens")),
+            cached=integer(dig(self.usage, "input_tokens_details", "cached_tokens")),
+            written=integer(dig(self.usage, "input_tokens_details", "cache_write_tokens")),
+            reasoning=integer(dig(self.usage, "output_tokens_details", "reasoning_tokens")),
+            final=final,
+        )
+        self.at_cap = self.cap is not None and (self.figures.get("output_tokens") or -1) >= self.cap
+        self.contradictions = [] if asked.get("starting_after") else told.output.contradictions()
+        self.facts: dict[str, Any] = {}
+
+    def status(self) -> str:
+        """What became of it, by all signals: the worse one counts, and good news only where nothing denies it."""
+        told = self.told
+        said = told.status or Status.UNKNOWN
+        if told.error is not None:
+            if self.response_id and self.answer.refused:
+                return Status.UNKNOWN  # the request failed: the response did not, or not for that
+            if said in FINAL and said != Status.FAILED:
+                told.disagree("two_endings")
+            return Status.FAILED
+        if said != Status.COMPLETED:
+            return said
+        if self.error:
+            told.disagree("error")
+            return Status.FAILED
+        if self._raw_reason() is not None:
+            told.disagree("details")
+            return Status.INCOMPLETE
+        if told.output.cut():
+            told.disagree("item")
+            return Status.INCOMPLETE
+        return Status.REQUIRES_ACTION if self.waiting else Status.COMPLETED
+
+    def reason(self, status: str) -> tuple[str | None, str | None]:
+        """Why it stopped: neutral, and as it was said."""
         if status == Status.INCOMPLETE:
-            raw = string(dig(self.response, "incomplete_details", "reason"))
-            reason = _REASON.get(raw or "")
-        elif status == Status.FAILED:
-            raw = error.get("code") or error.get("type")
-        usage = self.response.get("usage")
-        terminal = self.last is not None or self.error is not None
-        flags = answer.judge(asked=asked.get("stream") is True, terminal=terminal, marker=True)
-        cap = integer(self.response.get("max_output_tokens"))
-        metadata = self.response.get("metadata", body.get("metadata"))
+            raw = self._raw_reason()
+            if raw is None and self.at_cap:
+                return StopReason.OUTPUT_LIMIT, None
+            return _REASON.get(raw or ""), raw
+        if status == Status.FAILED:
+            return reason_of_error(self.error), self.error.get("code") or self.error.get("type")
+        if status == Status.COMPLETED and self.refusals and not self.text:
+            return StopReason.REFUSAL, None
+        return REASON_OF_STATUS.get(status), None
+
+    def _raw_reason(self) -> str | None:
+        return string(dig(self.response, "incomplete_details", "reason"))
+
+    def reading(self) -> Reading:
+        """All of it."""
+        told, response, asked, answer = self.told, self.response, self.asked, self.answer
+        status = self.status()
+        reason, raw = self.reason(status)
+        metadata = response.get("metadata", asked.get("metadata"))
+        spoken = told.output.spoken()
+        self._look_at_texts()
+        self._look_at_parameters()
+        flags = answer.judge(asked=self.hot.get("stream") is True, terminal=self.streamed_end, marker=True)
+        judged = {
+            "disagreement": told.disagreements,
+            "sequence_gap": told.gaps,
+            "output_cap_reached": self.at_cap,
+            "tool_call_open": any(not one.ended for one in spoken if one.kind in ("arguments", "input")),
+        }
         return Reading(
             dialect=Responses.name,
+            action=self.action,
             status=status,
             stop_reason=reason,
             stop_reason_raw=raw,
-            complete=terminal if answer.streamed else self.whole,
-            provider_run_id=string(self.response.get("id")) or response_id,
-            opens_run=response_id is None,
-            continues=response_id,
-            model=string(self.response.get("model")) or asked.get("model"),
-            service_tier=string(self.response.get("service_tier")),
-            max_completion_tokens=asked.get("max_completion_tokens") if cap is None else cap,
-            truncation_strategy=string(self.response.get("truncation")) or asked.get("truncation_strategy"),
-            input_tokens=integer(dig(usage, "input_tokens")),
-            output_tokens=integer(dig(usage, "output_tokens")),
-            cached_tokens=integer(dig(usage, "input_tokens_details", "cached_tokens")),
-            reasoning_tokens=integer(dig(usage, "output_tokens_details", "reasoning_tokens")),
-            total_tokens=integer(dig(usage, "total_tokens")),
-            ttft_us=self.first_us,
-            text=self._text(),
+            complete=self.streamed_end if answer.streamed else told.whole,
+            provider_run_id=string(response.get("id")) or self.response_id,
+            opens_run=self.response_id is None,
+            continues=self.response_id,
+            previous_response_id=string(response.get("previous_response_id"))
+            or string(asked.get("previous_response_id")),
+            thread_id=_id_of(response.get("conversation")) or _id_of(asked.get("conversation")),
+            model=string(response.get("model")) or self.hot.get("model"),
+            service_tier=string(response.get("service_tier")),
+            parameters=None if self.unknown_body else asked,
+            max_completion_tokens=self.cap,
+            truncation_strategy=string(response.get("truncation")) or self.hot.get("truncation_strategy"),
+            response_format=string(dig(response, "text", "format", "type"))
+            or string(dig(asked, "text", "format", "type")),
+            **self.figures,
+            ttft_us=told.output.first_us,
+            ttft_visible_us=told.output.visible_us,
+            text=self.text,
             metadata=metadata if isinstance(metadata, dict) else None,
-            flags=tuple(sorted({*flags, "disagreement"})) if self.disagrees else flags,
-            facts=self._facts(body, error, answer),
+            flags=tuple(sorted({*flags, *self.flags, *(name for name, found in judged.items() if found)})),
+            facts=self._all_facts(status),
+            spoken=spoken,
         )
 
-    def _facts(self, body: dict[str, Any], error: dict[str, str], answer: Answer) -> dict[str, Any]:
-        error = dict(error)
+    # -- facts --------------------------------------------------------------------------------------------------------
+
+    def _look_at_texts(self) -> None:
+        if self.contradictions:
+            self.flags.add("text_differs")
+            self.told.disagree("text")
+            self.facts["text_differs"] = [list(key) for key in self.contradictions[:16]]
+
+    def _look_at_parameters(self) -> None:
+        """What lies outside the limits, and what came back otherwise than it was asked for."""
+        limits = outside(self.asked, _LIMITS)
+        wanted, told = _comparable(self.asked, self.response, final=self.told.status in FINAL)
+        if self.deployed:
+            told.pop("model", None)
+        beyond, differs = changes(wanted, told, told, _CONTENTS)
+        echoed = {name: said for name, value in beyond.items() if (said := _said(value)) not in _NOTHING}
+        if limits:
+            self.flags.add("outside_limits")
+            self.facts["limits"] = limits
+        if echoed:
+            self.facts["echoed"] = echoed
+        if differs:
+            self.flags.add("echo_differs")
+            self.facts["echo_differs"] = differs
+
+    def _all_facts(self, status: str) -> dict[str, Any]:
+        told, response = self.told, self.response
+        error = dict(self.error)
         message = error.pop("message", None)
-        at = self.position
-        instructions = string(self.response.get("instructions")) or string(body.get("instructions"))
-        usage = self.response.get("usage")
-        return without_absent(
-            evidence=without_absent(
-                status=without_absent(event=self.last, value=string(self.response.get("status")), position=at) or None,
-                usage={"value": usage, "position": at} if isinstance(usage, dict) else None,
-                error=without_absent(**error, position=self.error_position) or None,
-            ),
-            prompt_id=string(dig(self.response, "prompt", "id")) or string(dig(body, "prompt", "id")),
-            previous_response_id=string(body.get("previous_response_id")),
-            instructions_hash=digest(instructions) if instructions else None,
-            content={"error_message": message} if message else None,
-            **answer.facts(),
+        instructions = string(response.get("instructions")) or string(self.asked.get("instructions"))
+        content = without_absent(
+            tool_calls=told.output.calls() or None,
+            refusals=[text for text, _ in self.refusals] or None,
+            error_message=message,
         )
+        facts = {
+            "evidence": self._evidence(status, error),
+            "disagreements": told.disagreements,
+            "steps": told.output.steps(),
+            "sequence_gaps": told.gaps,
+            "last_sequence_number": None if self.streamed_end else told.last_number,
+            "prompt_id": string(dig(response, "prompt", "id")) or string(dig(self.asked, "prompt", "id")),
+            "instructions_hash": digest(instructions) if instructions else None,
+            "content": content,
+        }
+        told_of = {name: value for name, value in facts.items() if value not in _NOTHING}
+        return {**self.facts, **told_of, **self.answer.facts()}
+
+    def _evidence(self, status: str, error: Mapping[str, str]) -> dict[str, Any]:
+        """Raw values by what they speak of, each with the position that it came from."""
+        told, at = self.told, self.told.position
+        found: dict[str, Any] = {}
+        event = told.event.removeprefix("response.") if told.event else None
+        value = string(self.response.get("status"))
+        if event or value:
+            found["status"] = without_absent(event=event, value=value, position=at)
+        if reason := self._raw_reason():
+            found["reason"] = {"value": reason, "position": at}
+        if isinstance(self.usage, dict):
+            found["usage"] = {"value": self.usage, "position": at}
+        if told.error is not None:
+            found["error"] = without_absent(**error, position=told.error_position)
+        elif error:
+            found["error"] = {**error, "position": at}
+        if self.refusals and self.refusals[0][1] is not None:
+            found["refusal"] = {"position": self.refusals[0][1]}
+        if status == Status.REQUIRES_ACTION:
+            found["required_action"] = {"calls": self.waiting, "position": at}
+        return found
+
+
+# -- asked and echoed -------------------------------------------------------------------------------------------------
+
+
+def _comparable(
+    asked: Mapping[str, Any], echoed: Mapping[str, Any], *, final: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both sides so that a difference between them is one: servers fill in what an object left open, name the
+    snapshot of a model, and decide on the tier last."""
+    told = {name: echoed[name] for name in _ECHOED if name in echoed}
+    wanted = {name: asked[name] for name in told if asked.get(name) is not None}
+    told = {name: value for name, value in told.items() if name in wanted or (value is not None and name in _OPEN)}
+    for name, value in wanted.items():
+        told[name] = _within(value, told[name])
+    model, served = wanted.get("model"), told.get("model")
+    if isinstance(model, str) and isinstance(served, str) and same_model(model, served):
+        told["model"] = model
+    tier = wanted.get("service_tier")
+    if tier is not None and (tier == "auto" or not final):
+        told.pop("service_tier", None)
+    elif isinstance(tier, str):
+        wanted["service_tier"] = _TIERS.get(tier, tier)
+    if "conversation" in wanted:
+        wanted["conversation"], told["conversation"] = (_id_of(side.get("conversation")) for side in (wanted, told))
+    if isinstance(wanted.get("tools"), list) and isinstance(told.get("tools"), list):
+        wanted["tools"], told["tools"] = _tool_names(asked["tools"]), _tool_names(echoed["tools"])
+    return wanted, told
+
+
+def _within(asked: Any, echoed: Any) -> Any:
+    """The echo without what it adds to an object: the members that were not asked for, or left open as `auto`."""
+    if isinstance(asked, dict) and isinstance(echoed, dict):
+        return {
+            name: value if value == "auto" else _within(value, echoed[name])
+            for name, value in asked.items()
+            if name in echoed
+        }
+    return echoed
+
+
+_NOTHING: Final[tuple[Any, ...]] = (None, [], {})
+
+
+def _said(value: Any) -> Any:
+    """An object without the members that say nothing; the format of the text has a column where it is all there is."""
+    if not isinstance(value, dict):
+        return value
+    rest = {name: _said(member) for name, member in value.items() if member is not None}
+    form = rest.get("format")
+    if isinstance(form, dict) and form.keys() == {"type"}:
+        del rest["format"]
+    return rest
+
+
+def _tool_names(tools: list[Any]) -> list[str]:
+    """Tools by type and name: servers reorder them, complete their schemas and take secrets out."""
+    return sorted(f"{dig(tool, 'type')} {dig(tool, 'name') or dig(tool, 'server_label') or ''}" for tool in tools)

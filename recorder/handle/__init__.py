@@ -3,6 +3,7 @@
 core       Handle and open
 source     whether a call is recorded, and what it stands for
 readings   the thread that makes readings of ended recordings
+notices    the thread that tells of answers that run away while they stream
 replaying  Replay: clients answered from the store
 """
 

@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from recorder import config, match, redact, replay
+from recorder.detect import Notice
 from recorder.errors import RecorderError, StoreUnavailable, UsageError
 from recorder.recording import Event, Recording, Run
 from recorder.store import Listed, RunFilter, Store
@@ -24,6 +25,7 @@ from recorder.transport import attach
 from recorder.transport.patch import Patch, patch
 from recorder.writer import Options, Stats, Writer, exits
 
+from .notices import Notices
 from .readings import Readings
 from .replaying import Replay
 from .source import Source
@@ -47,6 +49,7 @@ def open(  # noqa: A001 (meant to be written with its module)
     hosts: Iterable[str] | None = None,
     tags: Mapping[str, str] | None = None,
     ignore: Iterable[str] | None = None,
+    on_notice: Callable[[Notice], object] | None = None,
     **options: Any,
 ) -> Handle:
     """Open a store for recording and replay.
@@ -55,7 +58,10 @@ def open(  # noqa: A001 (meant to be written with its module)
     `content`: "full"; "facts" (readings are computed, payloads never written); "none".
     `sample`: the share of runs that is recorded, 0 to 1. `strict`: raise when the store fails.
     `hosts`: whose calls `patch()` records. `tags`: for every recording. `ignore`: what of a request does not count when
-    a replay looks for its answer, see `recorder.match.Rule`. `options`: any other setting.
+    a replay looks for its answer, see `recorder.match.Rule`.
+    `on_notice`: called, on a thread of its own, with a `Notice` when an answer that is still streaming runs away into
+    whitespace or repeats itself; without it the log "recorder" has a warning. `detect=False` switches that off.
+    `options`: any other setting.
     What is not given comes from RECORDER_*, recorder.toml or [tool.recorder]; RECORDER_DISABLED=1 goes before all.
 
     Raises UsageError for wrong settings; with `strict`, StoreError where the store cannot be written.
@@ -63,7 +69,7 @@ def open(  # noqa: A001 (meant to be written with its module)
     given = {"content": content, "sample": sample, "strict": strict, "tags": tags, **options}
     for name, values in {"hosts": hosts, "ignore": ignore}.items():
         given[name] = values if values is None or isinstance(values, str) else tuple(values)
-    return Handle(config.load(store=url, **given), url)
+    return Handle(config.load(store=url, **given), url, on_notice)
 
 
 class Handle:
@@ -72,7 +78,12 @@ class Handle:
     A handle that is disabled does nothing at all to clients; it can still look things up and replay.
     """
 
-    def __init__(self, settings: config.Settings, url: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: config.Settings,
+        url: str | os.PathLike[str] | None = None,
+        on_notice: Callable[[Notice], object] | None = None,
+    ) -> None:
         self.settings = settings
         self._url = settings.store if url is None else url
         self._rule = match.Rule(settings.ignore, settings.match_headers)
@@ -83,7 +94,13 @@ class Handle:
         self._closed = False
         self._readings = Readings(self._open_store)
         limits = Options(settings.content, self._rule, settings.queue_bytes, settings.body_limit)
-        self._writer = Writer(self._open_store, limits, on_ended=self._readings.add)
+        self._notices = Notices(None if settings.disabled else on_notice)
+        self._writer = Writer(
+            self._open_store,
+            limits,
+            on_ended=self._readings.add,
+            on_notice=self._notices.add if settings.detect else None,
+        )
         self._source = Source(self._writer, settings.sample, settings.tags, self)
         self._ends = _Ends(self)
         exits.register(self._ends)
@@ -220,6 +237,7 @@ class Handle:
             made.undo()
         written = self._writer.close(left()) and self.stats.failing is None
         read = self._readings.close(left())
+        self._notices.close(left())
         for replayed in replays:
             replayed.close()
         if reading is not None:
@@ -229,6 +247,7 @@ class Handle:
     def _after_fork(self) -> None:
         self._lock = threading.Lock()
         self._readings.after_fork()
+        self._notices.after_fork()
 
     def __enter__(self) -> Self:
         return self

@@ -124,7 +124,7 @@ class Readings:
                 ended = self._unread[0]
                 reader.read_rows(self._store, ended.recording, ended.rows or ())
                 del self._unread[0]
-            left = reader.read_due(self._store, _BATCH)
+            left = reader.read_due(self._store, _BATCH, gentle=True)
         except RecorderError as error:
             if not self._failing:
                 logger.warning("recorder cannot make readings now: %s; it tries again", error)

@@ -7,7 +7,9 @@ prices. One `Store` may be used from several threads; over a fork each side reop
     values       what goes in and out beside the values of `recorder.recording`
     rows         values to columns and back
     writing      how facts go in, idempotent and fenced
+    kinship      which run a reading belongs to     placing      and how it gets there
     lists        lists and filters                  finding      by any id
+    links        what a run has to do with others
     statements   the SQL, compiled for either database
     backend      what the two databases have in common: connections, and nothing open over a fork
     sqlite       files, locks, checkpoints          locks        the only code that locks files
@@ -19,6 +21,16 @@ from __future__ import annotations
 
 from recorder.store.admin import check_store, describe_store, migrate_store
 from recorder.store.core import Store
-from recorder.store.values import Append, Lease, Listed, RunFilter
+from recorder.store.values import Append, Lease, Linked, Listed, RunFilter
 
-__all__ = ["Append", "Lease", "Listed", "RunFilter", "Store", "check_store", "describe_store", "migrate_store"]
+__all__ = [
+    "Append",
+    "Lease",
+    "Linked",
+    "Listed",
+    "RunFilter",
+    "Store",
+    "check_store",
+    "describe_store",
+    "migrate_store",
+]

@@ -131,6 +131,10 @@ class Backend(ABC):
         """A transaction that is committed when the block ends, durable then, and rolled back when it raises."""
 
     @abstractmethod
+    def take_turns(self, connection: Connection, turns: Sequence[int]) -> None:
+        """Wait until no other transaction has any of these turns, and keep them until this one ends."""
+
+    @abstractmethod
     def insert_events(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Insert rows whose positions are free; the number inserted."""
 

@@ -6,27 +6,34 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import Connection, false, func, select
 
 from recorder.errors import NotFound, UsageError
-from recorder.recording import Event, Recording, Run, StoredReading, storable
+from recorder.recording import Event, Recording, Run, StoredReading
 from recorder.schema import readings, recordings
-from recorder.store import finding, lists
+from recorder.store import finding, links, lists
 from recorder.store.backend import Backend
 from recorder.store.postgresql import PostgreSQL
-from recorder.store.rows import to_reading, to_recording
+from recorder.store.rows import indexable, to_reading, to_recording
 from recorder.store.sqlite import SQLite
-from recorder.store.statements import OPEN_LEASES, recording_rows
-from recorder.store.values import Append, Lease, Listed, RunFilter
+from recorder.store.statements import OPEN_LEASES, id_parameter, recording_rows
+from recorder.store.values import Append, Lease, Linked, Listed, RunFilter
 from recorder.store.writing import Writing
 
 __all__ = ["Store", "backend_for"]
 
 #: A filter that leaves everything.
 EVERY = RunFilter()
+#: Built once: SQLAlchemy takes longer to put such statements together than a database to answer them.
+_RECORDING: Final = recording_rows(recordings.c.recording_id == id_parameter("recording"))
+_READING: Final = select(readings).where(
+    readings.c.recording_id == id_parameter("recording"), readings.c.reader_version > 0
+)
+_RUN_OF: Final = select(readings.c.run_id).where(readings.c.recording_id == id_parameter("recording"))
+
 #: Bytes of payload that are read in one go.
 _PAGE_BYTES = 256 << 10
 
@@ -87,12 +94,16 @@ class Store:
         self._writing.append(batch)
 
     def put_readings(self, given: Sequence[StoredReading]) -> None:
-        """Replace the readings of these recordings, in one transaction. Recordings that are gone are left out."""
+        """Replace the readings of these recordings, in one transaction. Recordings that are gone are left out.
+
+        The store itself finds the run of each by the readings that name the same provider's run (`kinship`), whatever
+        `run_id` says, and puts those right that came before; so readings may be stored in any order.
+        """
         self._writing.put_readings(given)
 
     def tag(self, recording_id: UUID, name: str, value: str | None) -> None:
         """Set a tag, or take it off with None; what was set before stays in the record. Raises NotFound."""
-        if not self._writing.tag(recording_id, storable(name), None if value is None else storable(value)):
+        if not self._writing.tag(recording_id, indexable(name), None if value is None else indexable(value)):
             raise self._unknown(recording_id)
 
     # -- who is alive --------------------------------------------------------------------------------------------------
@@ -127,7 +138,7 @@ class Store:
     def recording(self, recording_id: UUID) -> Recording:
         """The recording, with its ending if it has one. Raises NotFound."""
         with self._backend.read() as connection:
-            row = connection.execute(recording_rows(recordings.c.recording_id == recording_id)).mappings().first()
+            row = connection.execute(_RECORDING, {"recording": recording_id}).mappings().first()
         if row is None:
             raise self._unknown(recording_id)
         return to_recording(row)
@@ -162,21 +173,38 @@ class Store:
         with self._backend.read() as connection:
             return list(connection.execute(due).scalars())
 
-    def opener(self, dialect: str, origin: str, provider_run_id: str, before: UUID) -> UUID | None:
-        """The newest recording before `before` that opened the provider's run, going by the readings."""
+    def stale(self, version: int, *, limit: int = 1000, after: UUID | None = None) -> list[UUID]:
+        """Recordings whose readings a reader before this version made, in the order they were made.
+
+        Up to `limit` of those after the recording `after`.
+        """
         r = readings.c
-        # Few have the same provider's id; the database, asked for more, may go through all of one dialect instead.
-        named = select(r.recording_id, r.run_id, r.dialect, r.origin).where(
-            r.provider_run_id == storable(provider_run_id)
-        )
+        found: list[UUID] = []
         with self._backend.read() as connection:
-            found = connection.execute(named).all()
-        openers = (
-            row.recording_id
-            for row in found
-            if row.recording_id == row.run_id and (row.dialect, row.origin) == (dialect, origin)
-        )
-        return max((recording_id for recording_id in openers if recording_id < before), default=None)
+            for older in self._versions(connection, version):
+                made = select(r.recording_id).where(r.reader_version == older)
+                page = made if after is None else made.where(r.recording_id > after)
+                found += connection.execute(page.order_by(r.recording_id).limit(limit)).scalars()
+        return sorted(found)[:limit]
+
+    def count_stale(self, version: int) -> int:
+        """How many readings a reader before this version made."""
+        r = readings.c
+        made = select(func.count()).select_from(readings).where(r.reader_version > 0, r.reader_version < version)
+        with self._backend.read() as connection:
+            return int(connection.execute(made).scalar_one())
+
+    @staticmethod
+    def _versions(connection: Connection, before: int) -> Iterator[int]:
+        """The reader versions before this one of which there are readings, one look into the index for each."""
+        r = readings.c
+        version: int | None = 0
+        while True:
+            found = select(func.min(r.reader_version)).where(r.reader_version > version, r.reader_version < before)
+            version = connection.execute(found).scalar()
+            if version is None:
+                return
+            yield version
 
     def candidates(self, method: str, path: str, limit: int = 50) -> list[Recording]:
         """Recordings to compare a request with that none answers: of the newest 1,000 those of the same path and
@@ -189,9 +217,8 @@ class Store:
 
     def reading(self, recording_id: UUID) -> StoredReading | None:
         """What a reader made of the recording; None where none has read it yet."""
-        made = select(readings).where(readings.c.recording_id == recording_id, readings.c.reader_version > 0)
         with self._backend.read() as connection:
-            row = connection.execute(made).mappings().first()
+            row = connection.execute(_READING, {"recording": recording_id}).mappings().first()
         return None if row is None else to_reading(row)
 
     # -- lists ---------------------------------------------------------------------------------------------------------
@@ -207,20 +234,31 @@ class Store:
             return lists.list_recordings(connection, wanted)
 
     def run(self, recording_id: UUID) -> Run:
-        """The run that this recording opened or belongs to. Raises NotFound."""
-        r = readings.c
+        """The run that this recording opened or belongs to; itself alone where it is part of none. Raises NotFound."""
         with self._backend.read() as connection:
-            run_id = connection.execute(select(r.run_id).where(r.recording_id == recording_id)).scalar()
+            run_id = connection.execute(_RUN_OF, {"recording": recording_id}).scalar()
             found = lists.runs_by_id(connection, [run_id]) if run_id else {}
-        if not run_id or run_id not in found:
+            found = found or lists.readings_as_runs(connection, [recording_id])
+        if not run_id or not found:
             raise self._unknown(recording_id)
         return found[run_id]
 
+    def linked(self, run: Run) -> Linked:
+        """The runs that name this one or are named by it, and what else there is in its thread."""
+        with self._backend.read() as connection:
+            return links.linked(connection, run)
+
+    def standing(self, run_id: UUID) -> UUID | None:
+        """The recording whose reading stands for the run; None where there is no such run."""
+        r = readings.c
+        found = select(r.recording_id).where(r.run_id == run_id, r.superseded == false(), r.is_run.is_not(false()))
+        with self._backend.read() as connection:
+            return connection.execute(found).scalars().first()
+
     def run_of(self, recording_id: UUID) -> UUID:
         """The id of the run that this recording opened or belongs to. Raises NotFound."""
-        r = readings.c
         with self._backend.read() as connection:
-            run_id: UUID | None = connection.execute(select(r.run_id).where(r.recording_id == recording_id)).scalar()
+            run_id: UUID | None = connection.execute(_RUN_OF, {"recording": recording_id}).scalar()
         if run_id is None:
             raise self._unknown(recording_id)
         return run_id

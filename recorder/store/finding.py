@@ -9,10 +9,10 @@ from uuid import UUID
 from sqlalchemy import Connection, Select, select
 
 from recorder.errors import NotFound, UsageError
-from recorder.recording import Recording, storable
+from recorder.recording import Recording
 from recorder.schema import readings, recordings
 from recorder.store.lists import list_runs
-from recorder.store.rows import suffix, to_recording
+from recorder.store.rows import indexable, suffix, to_recording
 from recorder.store.statements import recording_rows
 from recorder.store.values import RunFilter
 
@@ -56,7 +56,7 @@ def resolve(connection: Connection, text: str, where: str) -> UUID:
 def _by_provider_id(connection: Connection, text: str) -> list[UUID]:
     """The runs of a provider's run id; the recordings of a request id."""
     r = readings.c
-    name = storable(text)
+    name = indexable(text)
     runs = _ids(connection, select(r.run_id).where(r.provider_run_id == name).distinct())
     return runs or _ids(connection, select(r.recording_id).where(r.request_id == name))
 

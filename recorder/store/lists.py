@@ -33,11 +33,11 @@ from sqlalchemy import (
 
 from recorder.recording import Run
 from recorder.schema import Id, readings, recordings, tags
-from recorder.store.rows import to_reading, to_recording, to_run
+from recorder.store.rows import clean_json, to_reading, to_recording, to_run, to_run_alone
 from recorder.store.statements import recording_rows
 from recorder.store.values import Listed, RunFilter
 
-__all__ = ["list_recordings", "list_runs", "runs_by_id"]
+__all__ = ["list_recordings", "list_runs", "readings_as_runs", "runs_by_id"]
 
 #: How many candidates are looked at together.
 PAGE: Final = 500
@@ -49,7 +49,9 @@ _SPLIT: Final = ("status", "stop_reason")
 
 _RUN_COLUMNS: Final = [field.name for field in dataclasses.fields(Run) if field.name not in ("tags", "cost_usd")]
 _runs = table(
-    "runs", column("latest_id", Id()), *(column(name, Id() if name == "run_id" else None) for name in _RUN_COLUMNS)
+    "runs",
+    column("latest_id", Id()),
+    *(column(name, Id() if name == "run_id" else None) for name in _RUN_COLUMNS),
 )
 
 #: (started_at, recording_id): the order of lists
@@ -88,6 +90,13 @@ def runs_by_id(connection: Connection, run_ids: Sequence[UUID]) -> dict[UUID, Ru
     return {row["run_id"]: to_run(row, noted.get(row["run_id"], {})) for row in rows}
 
 
+def readings_as_runs(connection: Connection, recording_ids: Sequence[UUID]) -> dict[UUID, Run]:
+    """What each of these recordings alone amounts to, whether it is part of a run or not."""
+    noted = _tags(connection, recording_ids, of_runs=False)
+    rows = _in_pages(connection, _READINGS, readings.c.recording_id, recording_ids)
+    return {row["recording_id"]: to_run_alone(row, noted.get(row["recording_id"], {})) for row in rows}
+
+
 def list_recordings(connection: Connection, wanted: RunFilter) -> list[Listed]:
     """The recordings that the filter leaves, newest first."""
     listed = _newest(connection, wanted, of_runs=False)
@@ -98,7 +107,7 @@ def list_recordings(connection: Connection, wanted: RunFilter) -> list[Listed]:
         Listed(
             recording=to_recording(found[key]),
             reading=to_reading(made[key]) if made[key]["reader_version"] > 0 else None,
-            run=to_run({**made[key], "recordings": 1}, noted.get(key, {})),
+            run=to_run_alone(made[key], noted.get(key, {})),
         )
         for key in listed
     ]
@@ -218,10 +227,8 @@ def _conditions(database: str, wanted: RunFilter, *, of_runs: bool, by_age: bool
     l = _l.c if by_age else {name: _plain(_l.c[name]) for name in ("started_at", *_EQUAL)}  # noqa: E741
     found: list[ColumnElement[bool]] = []
     if of_runs:
-        newer = readings.alias("newer")
         found.append(_l.c.superseded == false())
-        # The mark is a hint: two processes that read two recordings of a run at once may both leave it out.
-        found.append(~exists().where(newer.c.run_id == _l.c.run_id, newer.c.recording_id > _l.c.recording_id))
+        found.append(_l.c.is_run.is_not(false()))  # not known to be none, of an older writer's
     if wanted.since is not None:
         found.append(l["started_at"] >= wanted.since)
     if wanted.until is not None:
@@ -239,7 +246,9 @@ def _conditions(database: str, wanted: RunFilter, *, of_runs: bool, by_age: bool
         )
     found += [_tagged(name, value, of_runs=of_runs) for name, value in wanted.tags.items()]
     for name, text in wanted.metadata.items():
-        found += [_l.c.metadata.contains(_inner(part), autoescape=True) for part in (name, text)]
+        found += [
+            or_(*(_l.c.metadata.contains(inner, autoescape=True) for inner in _in_json(part))) for part in (name, text)
+        ]
     if wanted.grep is not None:
         asked = recordings.alias("asked")
         found.append(
@@ -320,12 +329,12 @@ def _pages(places: Iterable[_Place]) -> Iterator[list[_Place]]:
 
 def _spellings(text: str) -> list[bytes]:
     """How the text may stand in a body: as it is, and as JSON writes it."""
-    plain = text.encode("utf-8", "surrogatepass")
-    return list(dict.fromkeys([plain, _inner(text).encode()]))
+    return list(dict.fromkeys([text.encode("utf-8", "surrogatepass"), json.dumps(text)[1:-1].encode()]))
 
 
-def _inner(text: str) -> str:
-    return json.dumps(text)[1:-1]
+def _in_json(text: str) -> set[str]:
+    """How the text may stand in JSON of ours: as it is written, and as it was by 1.0, in ASCII."""
+    return {clean_json(text)[1:-1], json.dumps(text)[1:-1]}
 
 
 def _as_text(value: Any) -> str | None:

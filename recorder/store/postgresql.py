@@ -94,6 +94,8 @@ _MAKE_INCOMING: Final = (
 _COPY_INCOMING: Final = f"COPY recorder_incoming ({_NAMES}) FROM STDIN (FORMAT BINARY)"
 _INSERT_INCOMING: Final = f"INSERT INTO events ({_NAMES}) SELECT {_NAMES} FROM recorder_incoming ON CONFLICT DO NOTHING"  # noqa: S608
 
+_TAKE_TURNS: Final = "SELECT pg_advisory_xact_lock(turn) FROM unnest(%s::bigint[]) AS turn"
+
 _NOW: Final = sql_cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
 _LEASED_UNTIL: Final = _NOW + LEASE_SECONDS * 1_000_000
 
@@ -193,6 +195,13 @@ class PostgreSQL(Backend):
     def after_fork_in_child(self) -> None:
         super().after_fork_in_child()
         self._claimed.clear()
+
+    def take_turns(self, connection: Connection, turns: Sequence[int]) -> None:
+        # In one order everywhere, so that nobody waits in a circle. A statement that begins after this one sees what
+        # those before have committed.
+        if turns:
+            with _driver(connection).cursor() as cursor:
+                cursor.execute(_TAKE_TURNS, [list(turns)])
 
     # -- events --------------------------------------------------------------------------------------------------------
 

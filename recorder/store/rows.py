@@ -1,14 +1,18 @@
 """Values to columns and back: how a Recording, an Ending, a Reading and a Run lie in their tables. No I/O.
 
-Columns are given and taken by name. Text is made storable on every database (`recorder.recording.storable`); JSON is
-written in ASCII, where it cannot hold anything that a database refuses.
+Columns are given and taken by name. Text is made storable on every database (`recorder.recording.storable`). JSON of
+what was recorded is written in ASCII, which can hold anything; JSON that is derived is written as short as it goes, and
+holds nothing that the JSON functions of a database refuse: no NUL, no lone surrogate, no NaN, not even escaped.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 from uuid import UUID
@@ -21,14 +25,20 @@ from recorder.recording import (
     Request,
     Row,
     Run,
+    Status,
     StoredReading,
     storable,
 )
+from recorder.schema import readings
+from recorder.store.kinship import FINAL, OPEN
 
 __all__ = [
     "HOT_PARAMETERS",
+    "clean_json",
     "clean_rows",
     "ending_columns",
+    "finality",
+    "indexable",
     "reading_columns",
     "recording_columns",
     "suffix",
@@ -37,6 +47,7 @@ __all__ = [
     "to_reading",
     "to_recording",
     "to_run",
+    "to_run_alone",
 ]
 
 #: Request bodies from this many bytes are compressed.
@@ -58,6 +69,16 @@ HOT_PARAMETERS: Mapping[str, type] = MappingProxyType(
 )
 _INT64 = 1 << 63
 
+#: Columns of readings that an index holds (so that the hot parameters, which come to be readings', are limited too).
+_INDEXED = frozenset(column.name for index in readings.indexes for column in index.columns)
+#: Bytes of a text in an index. PostgreSQL refuses a row of which an index would hold more than 2,704.
+_INDEXED_BYTES = 1000
+#: Characters that are left of a longer one, before its digest.
+_INDEXED_CHARACTERS = 200
+
+#: The flag of a recording that was made twice, and of a run that has such recordings.
+DUPLICATE = "duplicate"
+
 #: The columns of a Reading that are plain values under the same name.
 _READING_TEXTS = (
     "dialect",
@@ -73,6 +94,11 @@ _READING_TEXTS = (
     "group",
     "truncation_strategy",
     "text",
+    "action",
+    "previous_response_id",
+    "response_format",
+    "usage_quality",
+    "json_damage",
 )
 _READING_NUMBERS = (
     "max_prompt_tokens",
@@ -83,6 +109,28 @@ _READING_NUMBERS = (
     "reasoning_tokens",
     "total_tokens",
     "ttft_us",
+    "uncached_tokens",
+    "cache_write_tokens",
+    "cache_write_5m_tokens",
+    "cache_write_1h_tokens",
+    "visible_tokens",
+    "ttft_visible_us",
+    "longest_gap_us",
+    "stalls",
+    "stalled_us",
+    "text_chars",
+    "blank_chars",
+)
+_FINALITY: Mapping[str, int] = MappingProxyType(
+    {
+        Status.COMPLETED: FINAL,
+        Status.INCOMPLETE: FINAL,
+        Status.FAILED: FINAL,
+        Status.CANCELLED: FINAL,
+        Status.EXPIRED: FINAL,
+        Status.IN_PROGRESS: OPEN,
+        Status.REQUIRES_ACTION: OPEN,
+    }
 )
 
 
@@ -112,13 +160,13 @@ def recording_columns(recording: Recording) -> dict[str, Any]:
         "match_key": recording.match_key,
         "match_rule": _text(recording.match_rule),
         "session": _text(recording.session),
-        "trace": _text(recording.trace),
+        "trace": _text(recording.trace, indexed=True),
         "call": recording.call,
         "tags": _json(dict(recording.tags)) if recording.tags else None,
         "suffix": suffix(recording.recording_id.hex),
     }
     for name, kind in HOT_PARAMETERS.items():
-        columns[name] = _parameter(recording.parameters.get(name), kind)
+        columns[name] = _parameter(recording.parameters.get(name), kind, indexed=name in _INDEXED)
     return columns
 
 
@@ -127,9 +175,9 @@ def tag_columns(recording: Recording) -> list[dict[str, Any]]:
     return [
         {
             "recording_id": recording.recording_id,
-            "name": storable(name),
+            "name": indexable(name),
             "set_at": recording.started_at,
-            "value": storable(value),
+            "value": indexable(value),
         }
         for name, value in recording.tags.items()
     ]
@@ -152,21 +200,41 @@ def ending_columns(recording_id: UUID, ending: Ending) -> dict[str, Any]:
     }
 
 
+def finality(status: str) -> int:
+    """How much a status settles (see `kinship`)."""
+    return _FINALITY.get(status, 0)
+
+
 def reading_columns(stored: StoredReading) -> dict[str, Any]:
-    """The columns of table `readings` that come from the reading; the copied facts are not among them."""
+    """The columns of table `readings` that come from the reading itself.
+
+    The copied facts are not among them, nor what depends on other readings: so it stands for a run of its own, if it is
+    part of any.
+    """
     reading = stored.reading
-    columns: dict[str, Any] = {name: _text(getattr(reading, name)) for name in _READING_TEXTS}
+    columns: dict[str, Any] = {name: _text(getattr(reading, name), indexed=name in _INDEXED) for name in _READING_TEXTS}
     columns.update({name: _parameter(getattr(reading, name), int) for name in _READING_NUMBERS})
     return columns | {
         "recording_id": stored.recording_id,
-        "run_id": stored.run_id,
         "reader_version": stored.reader_version,
         "read_at": stored.read_at,
         "complete": reading.complete,
-        "metadata": None if reading.metadata is None else _json(dict(reading.metadata)),
-        "flags": _json(reading.flags) if reading.flags else None,
-        "facts": _json(dict(reading.facts)) if reading.facts else None,
+        "superseded": not reading.is_run,
+        "is_run": reading.is_run,
+        "opens_run": reading.opens_run,
+        "finality": finality(reading.status),
+        "json_valid": reading.json_valid,
+        "parameters": None if reading.parameters is None else clean_json(dict(reading.parameters)),
+        "metadata": None if reading.metadata is None else clean_json(dict(reading.metadata)),
+        "flags": _flags_json(reading.flags),
+        "facts": clean_json(dict(reading.facts)) if reading.facts else None,
     }
+
+
+def _flags_json(flags: Sequence[str]) -> str | None:
+    """Without what the store itself says."""
+    own = [flag for flag in flags if flag != DUPLICATE]
+    return clean_json(own) if own else None
 
 
 def clean_rows(rows: Sequence[Row]) -> Sequence[Row]:
@@ -189,7 +257,7 @@ def _packed(body: bytes | None) -> tuple[bytes | None, str | None]:
     return (packed, "zlib") if len(packed) < len(body) else (body, None)
 
 
-def _parameter(value: object, kind: type) -> Any:
+def _parameter(value: object, kind: type, *, indexed: bool = False) -> Any:
     """The value if it is what the column takes; a client may send anything under these names."""
     if kind is int:
         fits = isinstance(value, int) and not isinstance(value, bool) and -_INT64 <= value < _INT64
@@ -197,15 +265,54 @@ def _parameter(value: object, kind: type) -> Any:
         fits = isinstance(value, kind)
     if not fits:
         return None
-    return storable(value) if isinstance(value, str) else value
+    return _text(value, indexed=indexed) if isinstance(value, str) else value
 
 
-def _text(value: str | None) -> str | None:
-    return None if value is None else storable(value)
+def _text(value: str | None, *, indexed: bool = False) -> str | None:
+    if value is None:
+        return None
+    return indexable(value) if indexed else storable(value)
+
+
+def indexable(text: str) -> str:
+    """The text as an index takes it: of a very long one the beginning, and a digest, so that only equals are equal."""
+    text = storable(text)
+    if len(text) * 4 <= _INDEXED_BYTES or len(whole := text.encode()) <= _INDEXED_BYTES:
+        return text
+    return f"{text[:_INDEXED_CHARACTERS]}…{hashlib.sha256(whole).hexdigest()}"
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
+
+
+def clean_json(value: Any) -> str:
+    """The value as JSON text that every database takes apart: NUL and lone surrogates become U+FFFD.
+
+    What JSON has no number for (NaN, the infinities) becomes its name as a text.
+    """
+    try:
+        text = _compact(value)
+    except ValueError:
+        return storable(_compact(_cleaned(value)))
+    # A NUL is written as an escape; so may be text that only looks like one.
+    return storable(text if "\\u0000" not in text else _compact(_cleaned(value)))
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, Mapping):
+        return {_cleaned(key): _cleaned(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 # -- out of the store --------------------------------------------------------------------------------------------------
@@ -265,13 +372,20 @@ def to_ending(row: Mapping[Any, Any]) -> Ending:
 
 
 def to_reading(row: Mapping[Any, Any]) -> StoredReading:
-    """A StoredReading from its row of `readings`."""
+    """A StoredReading from its row of `readings`.
+
+    Where an older writer made it, it does not say whether it opens a run or is part of any.
+    """
+    opens_run = row["run_id"] == row["recording_id"] if row["opens_run"] is None else row["opens_run"]
     reading = Reading(
         **{name: row[name] for name in (*_READING_TEXTS, *_READING_NUMBERS)},
         complete=row["complete"],
-        opens_run=row["run_id"] == row["recording_id"],
+        is_run=row["is_run"] is not False,
+        opens_run=opens_run,
+        json_valid=row["json_valid"],
+        parameters=json.loads(row["parameters"]) if row["parameters"] else None,
         metadata=json.loads(row["metadata"]) if row["metadata"] else None,
-        flags=tuple(json.loads(row["flags"])) if row["flags"] else (),
+        flags=_flags(row["flags"], duplicate=bool(row["duplicate"])),
         facts=json.loads(row["facts"]) if row["facts"] else {},
     )
     return StoredReading(
@@ -316,8 +430,22 @@ def to_run(row: Mapping[Any, Any], tags: Mapping[str, str]) -> Run:
         tags=tags,
         metadata=json.loads(row["metadata"]) if row["metadata"] else None,
         group=row["group"],
-        flags=tuple(json.loads(row["flags"])) if row["flags"] else (),
+        flags=_flags(row["flags"], duplicate=bool(row["duplicates"])),
+        duplicates=row["duplicates"],
+        waited_us=_count(row["waited_us"]),
+        streamed_us=_count(row["streamed_us"]),
     )
+
+
+def to_run_alone(row: Mapping[Any, Any], tags: Mapping[str, str]) -> Run:
+    """What one recording amounts to, in a run's fields, from its row of `readings`."""
+    alone = to_run({**row, "recordings": 1, "duplicates": None, "waited_us": None, "streamed_us": None}, tags)
+    return replace(alone, flags=_flags(row["flags"], duplicate=bool(row["duplicate"])))
+
+
+def _flags(text: str | None, *, duplicate: bool) -> tuple[str, ...]:
+    flags = tuple(json.loads(text)) if text else ()
+    return tuple(sorted({*flags, DUPLICATE})) if duplicate else flags
 
 
 def _headers(text: str | None) -> HeaderList:

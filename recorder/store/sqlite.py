@@ -190,6 +190,9 @@ class SQLite(Backend):
                 return kind(f"{where} {text}")
         return StoreError(f"{where}: SQLite says: {cause}; look at the disk, and at who else uses the file")
 
+    def take_turns(self, connection: Connection, turns: Sequence[int]) -> None:
+        """Nothing to do: who writes, writes alone."""
+
     # -- events --------------------------------------------------------------------------------------------------------
 
     def insert_events(self, connection: Connection, rows: Sequence[Row]) -> int:

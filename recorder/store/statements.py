@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     ColumnElement,
     Insert,
     Select,
     Table,
+    Text,
     and_,
     bindparam,
     case,
@@ -21,15 +23,14 @@ from sqlalchemy import (
     literal,
     null,
     select,
-    true,
-    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from recorder.recording import Kind, Status
 from recorder.schema import Id, endings, events, leases, readings, recordings, tags
 
-__all__ = ["OPEN_LEASES", "Statements", "event_page", "recording_rows"]
+__all__ = ["OPEN_LEASES", "Statements", "event_page", "id_parameter", "recording_rows"]
 
 _INSERTS: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -42,8 +43,6 @@ _PARAMETERS: Final = (
     "max_completion_tokens",
     "truncation_strategy",
 )
-#: What a continuation's reading takes from its run's opener where it does not say so itself.
-_INHERITED: Final = ("model", "service_tier", "assistant_id", "thread_id", "group", "metadata")
 
 OPEN_LEASES: Final = select(leases.c.recording_id, leases.c.writer).order_by(leases.c.recording_id)
 
@@ -75,6 +74,7 @@ _COPIED: Final[Mapping[str, ColumnElement[Any]]] = {
     "events": endings.c.events,
     "bytes": endings.c.wire_bytes,
     "duration_us": endings.c.elapsed_us,
+    "head_us": endings.c.head_us,
 }
 
 
@@ -91,7 +91,7 @@ def event_page(kinds: int) -> Select[Any]:
     """
     columns = [column for column in events.c if column.name != "recording_id"]
     page = select(*columns).where(
-        events.c.recording_id == _id("recording_id"), events.c.position >= _given(events, "position", "start")
+        events.c.recording_id == id_parameter("recording_id"), events.c.position >= _given(events, "position", "start")
     )
     if kinds:
         page = page.where(events.c.kind.in_([_given(events, "kind", f"kind_{number}") for number in range(kinds)]))
@@ -118,23 +118,33 @@ class Statements:
         )
         #: `recording`, `read_at`: a reading that is due.
         self.reading_due: Insert = insert_missing(readings, database).from_select(names, _reading_due())
-        #: The columns of `rows.reading_columns`.
-        self.reading: Insert = insert_missing(readings, database).from_select(names, _reading_made())
+        #: A reading in the place that it has without kin: text for the driver, and the columns of
+        #: `rows.reading_columns` in the order in which it takes them. (There are many, and SQLAlchemy looks at each.)
+        self.reading, self.reading_order = _as_text(
+            insert_missing(readings, database).from_select(names, _reading_made()), database
+        )
         #: `recording_id`, `name`, `value`, `now`: a tag that is newer than any other of that name.
         self.tag_now: Insert = insert_missing(tags, database).from_select(
             ["recording_id", "name", "set_at", "value"], _tag_now()
         )
         #: `recording`: away with it.
-        self.no_lease = delete(leases).where(leases.c.recording_id == _id("recording"))
-        self.no_reading = delete(readings).where(readings.c.recording_id == _id("recording"))
-        #: `run`, `recording`: the reading just before that recording's does not stand for the run any more.
-        before = _newest(before="recording")
-        self.supersede = update(readings).where(readings.c.recording_id == before).values(superseded=true())
-        #: `run`: its newest reading stands for it.
-        self.reinstate = update(readings).where(readings.c.recording_id == _newest()).values(superseded=false())
+        self.no_lease = delete(leases).where(leases.c.recording_id == id_parameter("recording"))
+        self.no_reading = delete(readings).where(readings.c.recording_id == id_parameter("recording"))
 
 
-def _id(name: str) -> BindParameter[Any]:
+def _as_text(statement: Insert, database: str) -> tuple[str, tuple[str, ...]]:
+    if database == "sqlite":
+        compiled = statement.compile(dialect=sqlite.dialect(paramstyle="qmark"))
+    else:
+        from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+
+        compiled = statement.compile(dialect=PGDialect_psycopg(paramstyle="format"))  # type: ignore[no-untyped-call]
+    assert isinstance(compiled, SQLCompiler)
+    return str(compiled), tuple(compiled.positiontup or ())
+
+
+def id_parameter(name: str) -> BindParameter[Any]:
+    """A parameter that takes a recording's id."""
     return bindparam(name, type_=Id())
 
 
@@ -144,30 +154,21 @@ def _given(table: Table, column: str, name: str | None = None) -> BindParameter[
 
 
 def _lease() -> Select[Any]:
-    ended = exists().where(endings.c.recording_id == _id("recording_id"))
-    return select(_id("recording_id"), _id("writer"), _given(leases, "expires_at")).where(~ended)
+    ended = exists().where(endings.c.recording_id == id_parameter("recording_id"))
+    return select(id_parameter("recording_id"), id_parameter("writer"), _given(leases, "expires_at")).where(~ended)
 
 
 def _tag_now() -> Select[Any]:
     now = _given(tags, "set_at", "now")
     newest = (
         select(func.max(tags.c.set_at) + 1)
-        .where(tags.c.recording_id == _id("recording_id"), tags.c.name == _given(tags, "name"))
+        .where(tags.c.recording_id == id_parameter("recording_id"), tags.c.name == _given(tags, "name"))
         .scalar_subquery()
     )
     set_at = case((newest > now, newest), else_=now)
     return select(recordings.c.recording_id, _given(tags, "name"), set_at, _given(tags, "value")).where(
-        recordings.c.recording_id == _id("recording_id")
+        recordings.c.recording_id == id_parameter("recording_id")
     )
-
-
-def _newest(before: str | None = None) -> ColumnElement[Any]:
-    """The newest recording of the run `run`, of those before the recording that `before` names."""
-    r = readings.alias("r")
-    found = select(r.c.recording_id).where(r.c.run_id == _id("run"))
-    if before is not None:
-        found = found.where(r.c.recording_id < _id(before))
-    return found.order_by(r.c.recording_id.desc()).limit(1).scalar_subquery()
 
 
 def _reading_due() -> Select[Any]:
@@ -184,18 +185,19 @@ def _reading_due() -> Select[Any]:
         "status": case((endings.c.recording_id.is_(None), Status.IN_PROGRESS.value), else_=Status.UNKNOWN.value),
     }
     columns = [filled.get(column.name, null().cast(column.type)).label(column.name) for column in readings.c]
-    return select(*columns).select_from(_with_ending).where(recordings.c.recording_id == _id("recording"))
+    return select(*columns).select_from(_with_ending).where(recordings.c.recording_id == id_parameter("recording"))
 
 
 def _reading_made() -> Select[Any]:
-    """A reading as given, with what its recording and its run's opener add to it."""
-    opener, newer = readings.alias("opener"), readings.alias("newer")
+    """A reading as given, with what its recording adds to it, and as if it had no kin."""
     filled: dict[str, ColumnElement[Any]] = {
         **_COPIED,
-        **{name: func.coalesce(_given(readings, name), opener.c[name]) for name in _INHERITED},
         "recording_id": recordings.c.recording_id,
-        "superseded": exists().where(newer.c.run_id == _id("run_id"), newer.c.recording_id > _id("recording_id")),
+        "run_id": recordings.c.recording_id,
+        "superseded": _given(readings, "superseded"),
+        "duplicate": false(),
+        "waited_us": null().cast(BigInteger),
+        "inherited": null().cast(Text),
     }
     columns = [filled.get(column.name, _given(readings, column.name)).label(column.name) for column in readings.c]
-    joined = _with_ending.outerjoin(opener, opener.c.recording_id == _id("run_id"))
-    return select(*columns).select_from(joined).where(recordings.c.recording_id == _id("recording_id"))
+    return select(*columns).select_from(_with_ending).where(recordings.c.recording_id == id_parameter("recording_id"))

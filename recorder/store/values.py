@@ -10,7 +10,7 @@ from uuid import UUID
 
 from recorder.recording import Ending, Recording, Row, Run, StoredReading
 
-__all__ = ["Append", "Lease", "Listed", "RunFilter"]
+__all__ = ["Append", "Lease", "Linked", "Listed", "RunFilter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,3 +71,17 @@ class Listed:
     recording: Recording
     reading: StoredReading | None
     run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """What has to do with a run without being part of it; the newest first, and of each the newest few.
+
+    `previous` is the run whose response this one names as the one before, `following` are the runs that name this
+    one's. `thread` are the other runs in its thread, and what else was done there (a message added), each as if it were
+    a run.
+    """
+
+    previous: Run | None = None
+    following: tuple[Run, ...] = ()
+    thread: tuple[Run, ...] = ()

@@ -6,7 +6,9 @@ writer did not hear that it was stored); anything else is a Conflict, which roll
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -16,8 +18,9 @@ from sqlalchemy import Connection, select
 
 from recorder.errors import Conflict
 from recorder.recording import Kind, Recording, Row, StoredReading
-from recorder.schema import endings, events, readings, recordings
+from recorder.schema import endings, events, recordings
 from recorder.store.backend import Backend
+from recorder.store.placing import Family, families, settle
 from recorder.store.rows import (
     clean_rows,
     ending_columns,
@@ -139,24 +142,29 @@ class Writing:
     # -- readings and tags ---------------------------------------------------------------------------------------------
 
     def put_readings(self, given: Sequence[StoredReading]) -> None:
-        """Replace the readings of these recordings."""
-        if not given:
+        """Replace the readings of these recordings, and put them and their kin in their places."""
+        latest = {stored.recording_id: reading_columns(stored) for stored in given}
+        if not latest:
             return
-        ids = [{"recording": stored.recording_id} for stored in given]
+        # In one order everywhere: who waits for somebody's row holds none that this one waits for.
+        ids = sorted(latest)
         with self._backend.write() as connection:
-            before = _run_ids(connection, [stored.recording_id for stored in given])
-            connection.execute(self._do.no_reading, ids)
-            connection.execute(self._do.reading, [reading_columns(stored) for stored in given])
-            joined = [
-                {"run": stored.run_id, "recording": stored.recording_id}
-                for stored in given
-                if stored.run_id != stored.recording_id
-            ]
-            if joined:
-                connection.execute(self._do.supersede, joined)
-            left = [{"run": before[s.recording_id]} for s in given if before.get(s.recording_id, s.run_id) != s.run_id]
-            if left:
-                connection.execute(self._do.reinstate, left)
+            touched: defaultdict[Family, set[UUID]] = defaultdict(set)
+            for recording_id, family in families(connection, ids).items():
+                touched[family].add(recording_id)
+            for recording_id, columns in latest.items():
+                if columns["provider_run_id"] is not None:
+                    touched[Family(columns["dialect"], columns["provider_run_id"])].add(recording_id)
+            self._backend.take_turns(connection, sorted(map(_turn, touched)))
+            connection.execute(self._do.no_reading, [{"recording": recording_id} for recording_id in ids])
+            connection.exec_driver_sql(self._do.reading, [self._in_order(latest[recording_id]) for recording_id in ids])
+            settle(connection, touched)
+
+    def _in_order(self, columns: dict[str, Any]) -> tuple[Any, ...]:
+        """A reading as the driver takes it."""
+        if self._backend.name == "sqlite":
+            columns = {**columns, "recording_id": columns["recording_id"].bytes}
+        return tuple(columns[name] for name in self._do.reading_order)
 
     def tag(self, recording_id: UUID, name: str, value: str | None) -> bool:
         """Add the tag; False where there is no such recording."""
@@ -177,9 +185,10 @@ def _due(recording_ids: Iterable[UUID]) -> list[dict[str, Any]]:
     return [{"recording": recording_id, "read_at": now} for recording_id in recording_ids]
 
 
-def _run_ids(connection: Connection, recording_ids: Sequence[UUID]) -> dict[UUID, UUID]:
-    found = select(readings.c.recording_id, readings.c.run_id).where(readings.c.recording_id.in_(recording_ids))
-    return {row.recording_id: row.run_id for row in connection.execute(found)}
+def _turn(family: Family) -> int:
+    """A number that stands for the family: 64 bits, signed."""
+    name = "\0".join(family).encode("utf-8")
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), signed=True)
 
 
 # -- is what is there the same? ----------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from typing import Any
 from uuid import UUID
 
 from ..capture import Capture
+from ..detect import Notice
 from ..errors import Conflict, RecorderError, StoreError
 from ..recording import Captured, Recording, Request, Row, Transport, uuid7
 from ..store import Append, Store
@@ -39,6 +40,7 @@ from .exits import DRAIN
 from .opening import Opening, Options, opened
 from .recovery import recover
 from .tap import DATA, END, FULL, HEAD, HEAD_COST, START, NullTap, Room, Tap
+from .watch import Watch
 
 __all__ = ["Ended", "Stats", "Writer"]
 
@@ -126,7 +128,8 @@ class Writer:
     """One writer of one store: a queue, a thread, an identity that recovery can ask after.
 
     `open_store` makes the Store, on the writer's thread, when the first recording starts; it may raise, and is then
-    tried again. `on_ended` is called on the writer's thread once recordings are durable, and must return at once.
+    tried again. `on_ended` is called on the writer's thread once recordings are durable, and must return at once; so
+    must `on_notice`, which hears of runaways while they stream (without it nobody looks for them).
     """
 
     def __init__(
@@ -135,11 +138,13 @@ class Writer:
         options: Options | None = None,
         *,
         on_ended: Callable[[list[Ended]], None] | None = None,
+        on_notice: Callable[[list[Notice]], None] | None = None,
     ) -> None:
         self.options = options or Options()
         self.stats = Stats()
         self._open_store = open_store
         self._on_ended = on_ended
+        self._on_notice = on_notice
         self._store: Store | None = None
         self._stopped = False
         self._begin()
@@ -366,7 +371,9 @@ class Writer:
 
     def _guarded_opening(self, tap: Tap, opening: Opening) -> _Live | None:
         try:
-            live = _Live(tap, Capture(opened(opening, tap.recording_id, self.writer_id, self.options)))
+            recording = opened(opening, tap.recording_id, self.writer_id, self.options)
+            watch = self._on_notice and Watch(tap.recording_id, opening.request.body, self._on_notice)
+            live = _Live(tap, Capture(recording, watch))
         except Exception:
             tap.abandon()
             self.stats.gaps += 1

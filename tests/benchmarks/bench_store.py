@@ -1,4 +1,5 @@
-"""What appending costs beside raw sqlite3; and what lists, filters and finding by an id take at a million recordings.
+"""What appending costs beside raw sqlite3, what a batch of readings costs beside the rows alone; and what lists,
+filters and finding by an id take at a million recordings.
 
 `python -m tests.benchmarks.bench_store [PATH]` makes a store of a million recordings from a seed, at PATH if one is
 given (and uses it again the next time), and prints milliseconds: the median of some rounds, warm. BENCH_SIZE in the
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-from recorder.recording import Recording, Request, uuid7
+from recorder.recording import Ending, Reading, Recording, Request, StoredReading, uuid7
 from recorder.recording import Row as EventRow
 from recorder.schema import endings, readings, recordings, tags
 from recorder.store import Append, RunFilter, Store
@@ -111,7 +112,17 @@ class Maker:
             "ttft_us": 400_000,
             "text": text,
             "metadata": json.dumps({"user": "rare" if oddity == 7 else f"u{rng.randrange(100)}"}),
+            "action": "submit_tool_outputs" if opener else "create",
+            "is_run": 1,
+            "opens_run": 0 if opener else 1,
+            "duplicate": 0,
+            "finality": 1 if status == "requires_action" else 3,
+            "parameters": json.dumps({"model": model, "stream": True, "max_completion_tokens": 256, "top_p": 1}),
+            "head_us": 300_000,
         }
+        if number % 20 == 7 and not opener and status == "completed":
+            # A message added to a thread: part of no run.
+            reading |= {"is_run": 0, "superseded": 1, "action": "message", "provider_run_id": None}
         if status == "requires_action" and rng.random() < 0.99999 - 8 / self._size:
             self._waiting.append(reading)
             reading["superseded"] = 1
@@ -269,7 +280,11 @@ def finding(store: Store, size: int) -> None:
         "@last": partial(store.resolve, "@last"),
         "@-20": partial(store.resolve, "@-20"),
         "match key": partial(store.find, match_key),
-        "opener of a run": partial(store.opener, "assistants", ORIGIN, run_name, uuid7()),
+        "what is linked to a run": partial(store.linked, store.run(some.recording.recording_id)),
+        "what stands for a run": partial(store.standing, store.run_of(some.recording.recording_id)),
+        "a page of stale readings": partial(store.stale, 2, limit=64),
+        "a late page of stale readings": partial(store.stale, 2, limit=64, after=some.recording.recording_id),
+        "no stale reading": partial(store.stale, 1, limit=64),
         "resembling a request": partial(store.candidates, "POST", "/v1/none"),
         "what is unread": store.unread,
         "what is open": store.open_recordings,
@@ -361,10 +376,77 @@ def appending(folder: Path) -> None:
     bar("Store.append to raw sqlite3", taken["raw executemany"] / taken["Store.append"], least=0.9)
 
 
+# -- readings ----------------------------------------------------------------------------------------------------------
+
+#: Readings in one transaction, as the reader puts them.
+BATCH: Final = 64
+
+
+def reading_batches(folder: Path, *, of_one_id: bool, batches: int = 40) -> tuple[Store, list[list[StoredReading]]]:
+    """A store with recordings that have ended, and their readings: runs of two, or each of the same provider's id."""
+    store = Store.open(folder / f"{uuid7()}.db", create=True)
+    given = []
+    for batch in range(batches):
+        made = [_opened() for _ in range(BATCH)]
+        store.append([Append(one.recording_id, one, [_end_row(one)], _ENDED) for one in made])
+        given.append([_read(one, at, "run" if of_one_id else f"run_{batch}_{at // 2}") for at, one in enumerate(made)])
+    return store, given
+
+
+_ENDED: Final = Ending(
+    ending="eof",
+    captured="full",
+    elapsed_us=4_000_000,
+    events=0,
+    wire_bytes=0,
+    facts_digest=bytes(32),
+    payload_digest=bytes(32),
+    seal=bytes(32),
+)
+
+
+def _end_row(recording: Recording) -> EventRow:
+    return (recording.recording_id.bytes, 0, "end", 0, None, b"{}", None, 2, b"")
+
+
+def _read(recording: Recording, at: int, name: str) -> StoredReading:
+    reading = Reading(
+        dialect="assistants",
+        action="submit_tool_outputs" if at % 2 else "create",
+        status="completed" if at % 2 else "requires_action",
+        opens_run=not at % 2,
+        provider_run_id=name,
+        model=None if at % 2 else "gpt-4o",
+        parameters={"model": "gpt-4o", "stream": True, "temperature": 1.0},
+        metadata=None if at % 2 else {"user": "u1"},
+        text=" ".join(WORDS),
+        facts={"times": {"headers_us": 1, "first_event_us": 2}},
+    )
+    key = recording.recording_id
+    return StoredReading(recording_id=key, run_id=key, reader_version=1, read_at=START, reading=reading)
+
+
+def putting(folder: Path) -> None:
+    """What a batch of readings takes, put in its places; at the end beside the beginning where all have one id."""
+    rows = []
+    for name, of_one_id in (("runs of two", False), ("one id for all", True)):
+        store, batches = reading_batches(folder, of_one_id=of_one_id)
+        times = []
+        for batch in batches:
+            begun = time.perf_counter()
+            store.put_readings(batch)
+            times.append((time.perf_counter() - begun) * 1000)
+        store.close()
+        rows.append((name, statistics.median(times[:10]), statistics.median(times[-10:])))
+    heading(f"{BATCH} readings in one transaction, ms")
+    table(["of", "first", "last"], rows)
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="recorder-bench-") as name:
         folder = Path(name)
         appending(folder)
+        putting(folder)
         path = Path(sys.argv[1]) if len(sys.argv) > 1 else folder / "million.db"
         if not path.exists():
             begun = time.perf_counter()
