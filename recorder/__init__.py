@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .handle import open
+    from .tape import TapeError, TapeWarning, replay_suite, replaying
     from .transport import context
 
 __version__ = "0.1.0"
@@ -36,14 +37,26 @@ __all__ = [
     "SchemaMismatch",
     "StoreError",
     "StoreUnavailable",
+    "TapeError",
+    "TapeWarning",
     "UsageError",
     "__version__",
     "context",
     "open",
+    "replay_suite",
+    "replaying",
 ]
 
 # Where a public name lives when it is not an error.
-_HOME: Final = {"Notice": "recorder.detect", "context": "recorder.transport", "open": "recorder.handle"}
+_HOME: Final = {
+    "Notice": "recorder.detect",
+    "TapeError": "recorder.tape",
+    "TapeWarning": "recorder.tape",
+    "context": "recorder.transport",
+    "open": "recorder.handle",
+    "replay_suite": "recorder.tape",
+    "replaying": "recorder.tape",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -33,7 +33,7 @@ Text: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_le
 Host: TypeAlias = Annotated[
     str,
     StringConstraints(
-        strip_whitespace=True, to_lower=True, pattern=r"^(?:[^\s/:@*?#\[\]]+|\[[0-9a-f:.]+\])(?::[0-9]+)?$"
+        strip_whitespace=True, to_lower=True, pattern=r"^(?:(?:\*\.)?[^\s/:@*?#\[\]]+|\[[0-9a-f:.]+\])(?::[0-9]+)?$"
     ),
 ]
 
@@ -55,9 +55,10 @@ class Settings(BaseModel):
     disabled: bool = False
     #: Whose calls `.patch()` records.
     hosts: tuple[Host, ...] = ()
-    #: Ignore paths and counting headers of the match rule; `recorder.match.Rule` says their form.
+    #: Ignore paths, counting headers and normalisers of the match rule; `recorder.match.Rule` says their form.
     ignore: tuple[Text, ...] = ()
     match_headers: tuple[Text, ...] = ()
+    normalise: tuple[Text, ...] = ()
     #: How much may wait to be written before recordings are cut short.
     queue_bytes: Annotated[int, Field(ge=1)] = 64 * _MIB
     #: A larger request body is kept as length and SHA-256 alone.
@@ -83,6 +84,7 @@ _FORMS: Final = {
     "hosts": 'host names without scheme and path, such as ["api.openai.com"]',
     "ignore": 'paths, such as ["body.metadata.session_id"]',
     "match_headers": 'header names, such as ["openai-beta"]',
+    "normalise": 'ids, dates or /regular expressions/, such as ["ids", "/build-[0-9]+/"]',
     "queue_bytes": "a number of bytes above 0, such as 67108864 or 64MiB",
     "body_limit": "a number of bytes, such as 33554432 or 32MiB",
     "detect": "true or false",
@@ -94,6 +96,7 @@ _ENVIRONMENT_FORMS: Final = {
     "hosts": "host names without scheme and path, separated by commas",
     "ignore": "paths, separated by commas, such as body.metadata.session_id,body.user",
     "match_headers": "header names, separated by commas",
+    "normalise": "ids, dates or /regular expressions/ without commas, separated by commas",
     "detect": "1 or 0",
     "tags": "name=text pairs, separated by commas",
 }
@@ -167,7 +170,7 @@ def _from_environment() -> dict[str, _Given]:
 
 
 def _from_text(name: str, text: str, variable: str, form: str) -> Any:
-    if name not in {"hosts", "ignore", "match_headers", "tags"}:
+    if name not in {"hosts", "ignore", "match_headers", "normalise", "tags"}:
         return text
     items = [item.strip() for item in text.split(",") if item.strip()]
     if name != "tags":

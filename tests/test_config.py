@@ -55,6 +55,7 @@ def test_the_defaults() -> None:
         hosts=(),
         ignore=(),
         match_headers=(),
+        normalise=(),
         queue_bytes=64 * MIB,
         body_limit=32 * MIB,
         tags={},
@@ -100,6 +101,7 @@ def test_settings_are_immutable() -> None:
         ),
         ("RECORDER_IGNORE", "body.user,query.seed,", "ignore", ("body.user", "query.seed")),
         ("RECORDER_MATCH_HEADERS", "openai-beta", "match_headers", ("openai-beta",)),
+        ("RECORDER_NORMALISE", "ids, /n-[0-9]+/", "normalise", ("ids", "/n-[0-9]+/")),
         ("RECORDER_QUEUE_BYTES", "1000", "queue_bytes", 1000),
         ("RECORDER_QUEUE_BYTES", "64KiB", "queue_bytes", 65536),
         ("RECORDER_QUEUE_BYTES", "1 gib", "queue_bytes", 1024 * MIB),
@@ -152,6 +154,7 @@ def test_a_file_holds_every_setting(name: str, head: str, here: Path) -> None:
     hosts = ["api.openai.com"]
     ignore = ["body.metadata.session_id"]
     match_headers = ["openai-beta"]
+    normalise = ["ids", "dates"]
     queue_bytes = "1MiB"
     body_limit = 1
     tags = { app = "search" }
@@ -165,6 +168,7 @@ def test_a_file_holds_every_setting(name: str, head: str, here: Path) -> None:
         hosts=("api.openai.com",),
         ignore=("body.metadata.session_id",),
         match_headers=("openai-beta",),
+        normalise=("ids", "dates"),
         queue_bytes=MIB,
         body_limit=1,
         tags={"app": "search"},
@@ -250,6 +254,7 @@ def test_a_store_in_a_file_is_seen_from_that_file(store: str, expected: str, tmp
         ("hosts", [""], "host names without scheme and path"),
         ("ignore", "body.x", "paths, such as"),
         ("match_headers", [1], "header names, such as"),
+        ("normalise", "ids", "ids, dates or /regular expressions/, such as"),
         ("queue_bytes", 0, "a number of bytes above 0, such as 67108864 or 64MiB"),
         ("queue_bytes", "64MB", "a number of bytes above 0"),
         ("body_limit", -1, "a number of bytes, such as"),

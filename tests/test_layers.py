@@ -34,6 +34,7 @@ replay queries exchange retention timeline diff verify doctor
 transport wire
 proxy replay_server report
 handle
+tape
 demo pytest_plugin
 cli
 """
@@ -88,6 +89,7 @@ ON_DEMAND: Final = {
     "psycopg",
     "requests",
     "urllib3",
+    "yaml",
     "zstandard",
 }
 
@@ -102,6 +104,7 @@ OTHER_TESTS: Final = {
     "test_house",
     "test_layers",
     "test_loopback",
+    "test_proxy_soak",
     "test_secrets",
     "test_torture",
     "test_wheel",
@@ -221,8 +224,8 @@ def test_third_party_imports_are_declared_and_base_dependencies_are_used() -> No
     named = {
         name.partition(".")[0] for path in files() for name, _, _ in imports(path, path.read_text(encoding="utf-8"))
     }
-    # `compression` is Python's own from 3.14, pydantic_core a part of pydantic.
-    foreign = named - set(sys.stdlib_module_names) - {"recorder", "compression", "pydantic_core"}
+    # `compression` is Python's own from 3.14, pydantic_core a part of pydantic; pytest loads its plugin itself.
+    foreign = named - set(sys.stdlib_module_names) - {"recorder", "compression", "pydantic_core", "pytest"}
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     base = {requirement.partition(">=")[0].replace("-", "_") for requirement in declared}
     assert sorted(foreign - base - ON_DEMAND) == [], "imported and not declared"

@@ -786,6 +786,46 @@ def test_each_session_counts_for_itself(tape: Tape) -> None:
         shared[0].find(tape.request)
 
 
+@pytest.mark.parametrize("session", [None, "named"])
+def test_what_is_not_used_up_comes_again(tape: Tape, session: str | None) -> None:
+    one, two = tape.record(timed(CHAT)), tape.record(timed(ASSISTANTS))
+    player = Player(tape.store, session=session)
+    assert [player.find(tape.request, use_up=False) for _ in range(2)] == [one, one]
+    assert player.find(tape.request) == one
+    assert [player.find(tape.request, use_up=False), player.find(tape.request)] == [two, two]
+    for use_up in (False, True):
+        with pytest.raises(Miss, match="replayed as often"):
+            player.find(tape.request, use_up=use_up)
+
+
+def test_a_request_may_have_been_recorded_under_another_url(tape: Tape) -> None:
+    """Its own goes first, and a miss is one of its own; what was made under another rule is tried last."""
+    elsewhere, further = ("https://h/mounted/v1/x", "https://h/further/v1/x")
+    mounted = [tape.record(timed(CHAT), request=replace(tape.request, url=elsewhere)) for _ in range(2)]
+    odd = tape.record(
+        timed(CHAT), request=replace(tape.request, url=further), rule=match.Rule(ignore=("body.nothing", "body.test"))
+    )
+    player = Player(tape.store)
+    assert player.find(tape.request, others=[further, elsewhere]) == mounted[0]
+    own = tape.record(timed(ASSISTANTS))
+    assert player.find(tape.request, others=[elsewhere]) == own
+    with pytest.raises(Miss, match="it was recorded once and replayed as often"):
+        player.find(tape.request, others=[elsewhere])
+    assert Player(tape.store).find(replace(tape.request, url="https://h/none"), others=[elsewhere]) == mounted[0]
+    assert Player(tape.store).find(replace(tape.request, url="https://h/none"), others=[further]) == odd
+    with pytest.raises(Miss) as missed:
+        Player(tape.store).find(replace(tape.request, url="https://h/none"), others=["https://h/neither"])
+    assert missed.value.request_summary.startswith("POST /none (")
+
+
+def test_a_miss_shows_no_key_in_a_path(own_tape: Tape) -> None:
+    with pytest.raises(Miss) as missed:
+        Player(own_tape.store).find(
+            replace(own_tape.request, url="https://h/v1/sk-proj-0123456789abcdef0123456789abcdef/x")
+        )
+    assert "sk-proj-0123" not in str(missed.value)
+
+
 def test_threads_are_answered_each_with_another_repeat(tape: Tape) -> None:
     recordings = {tape.record(timed(CHAT)).recording_id for _ in range(24)}
     player = Player(tape.store)

@@ -22,11 +22,16 @@ __all__ = ["main", "program"]
 #: Command -> (module, one-line help). The help stands here so that `recorder --help` imports no command.
 _COMMANDS: Final = {
     "demo": ("demo", "Record, replay and compare bundled streams: no key, no network."),
+    "record": ("record", "Record any program: a proxy, or a program under it."),
+    "replay": ("replay", "Answer any program from the store: a server, or a program under it."),
     "runs": ("lists", "The runs, newest first."),
     "recordings": ("lists", "The HTTP exchanges behind the runs, newest first."),
     "show": ("show", "One run: what was asked, what came back, why it stopped."),
     "tag": ("tag", "Note something on a run: name=value; name= takes it off."),
+    "pin": ("pin", "Make a run a test's recording."),
     "emit": ("emit", "One stored stream to stdout, exact bytes."),
+    "export": ("export", "Recordings into a file: JSONL (lossless), HAR, or one stream."),
+    "import": ("import_", "Recordings out of files: JSONL, HAR, VCR cassettes, aimock, raw streams."),
     "rebuild": ("rebuild", "Make the readings again, after recorder has learnt to read better."),
     "sql": ("sql", "Your own SQL over the store's facts, in DuckDB."),
     "db": ("db", "The database's schema: upgrade, current, check."),

@@ -86,7 +86,7 @@ class Handle:
     ) -> None:
         self.settings = settings
         self._url = settings.store if url is None else url
-        self._rule = match.Rule(settings.ignore, settings.match_headers)
+        self._rule = match.Rule(settings.ignore, settings.match_headers, settings.normalise)
         self._lock = threading.Lock()
         self._patches: list[Patch] = []
         self._replays: list[Replay] = []
@@ -140,12 +140,18 @@ class Handle:
         """What was written so far in this process; `gaps` counts recordings that are not whole, `failing` says why."""
         return self._writer.stats
 
+    @property
+    def sink(self) -> Source:
+        """Where a proxy begins its recordings: a `transport.exchange.Sink`."""
+        return self._source
+
     def instrument(self, client: _C) -> _C:
         """Record this client's calls, in place; gives the client.
 
-        It may be an openai, anthropic, azure-ai-agents, httpx or httpx2 client, synchronous or not; copies of an SDK's
-        client (`with_options`) share its transport and are recorded too. Proxies and mounts stay. Instrumenting again,
-        by this or another handle, replaces. Raises UsageError for anything else.
+        It may be an openai, anthropic, azure-ai-agents, httpx or httpx2 client, synchronous or not, a requests.Session
+        or an aiohttp.ClientSession; copies of an SDK's client (`with_options`) share its transport and are recorded
+        too. Proxies and mounts stay. Instrumenting again, by this or another handle, replaces. Raises UsageError for
+        anything else.
         """
         if not self.disabled:
             attach.record(client, self._source, self.settings.body_limit)
@@ -158,10 +164,10 @@ class Handle:
         return client
 
     def patch(self, hosts: Iterable[str] | None = None) -> contextlib.AbstractContextManager[object]:
-        """Record clients that others own: all that httpx and httpx2 send to these hosts (`name` or `name:port`).
+        """Record clients that others own: all that httpx, httpx2, requests and aiohttp send to these hosts.
 
-        `hosts` defaults to the setting. In force from now until the end of a `with` block, or `close`. Only modules
-        that are loaded already are patched: import the SDKs first. Raises UsageError without hosts.
+        `hosts` (`name` or `name:port`) defaults to the setting. In force from now until the end of a `with` block, or
+        `close`; libraries that are loaded later are patched, too. Raises UsageError without hosts.
         """
         if self.disabled:
             return contextlib.nullcontext()
@@ -171,9 +177,6 @@ class Handle:
         if not named:
             raise UsageError('patch() records listed hosts only: give hosts=["api.openai.com"] or set RECORDER_HOSTS')
         made = patch(named, self._source, self.settings.body_limit)
-        if made is None:
-            logger.warning("recorder patched nothing: neither httpx nor httpx2 is loaded; import the SDK first")
-            return contextlib.nullcontext()
         with self._lock:
             self._patches.append(made)
         return made
@@ -286,7 +289,7 @@ class Handle:
             session=session,
             include_partial=include_partial,
         )
-        made = Replay(player)
+        made = Replay(player, self.settings.hosts)
         with self._lock:
             self._replays.append(made)
         return made

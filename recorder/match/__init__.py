@@ -12,7 +12,8 @@ the diff compares two of them, and a rule takes parts out before either. So what
 
 A rule's ignore paths read like the paths of a diff: `body` or `query`, then `.name`, `["any name"]`, `[0]` (an item)
 or `[*]` (every item or member), as in `body.metadata.session_id`, `body.messages[*].id`, `query["include[]"]`.
-What a path names is taken as if it were not there.
+What a path names is taken as if it were not there. A rule's normalisers (`ids`, `dates`, `/regex/`) let texts that
+are made anew for each request count by their places alone; see `normal`.
 
 The key is computed on the request before anything is redacted. This module refuses to know stores, clients and
 clocks; it does no I/O, and the same request gives the same key in any process.
@@ -20,7 +21,7 @@ clocks; it does no I/O, and the same request gives the same key in any process.
 
 from __future__ import annotations
 
-from .claims import Claims, Repeat
+from .claims import Claims, Repeat, turn
 from .diff import Difference, differences, nearest
 from .keys import key
 from .rules import DEFAULT, KEY_VERSION, Rule
@@ -37,4 +38,5 @@ __all__ = [
     "differences",
     "key",
     "nearest",
+    "turn",
 ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Sequence, Set
+from typing import Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from ..errors import UsageError
 
-__all__ = ["Claims", "Repeat"]
+__all__ = ["Claims", "Repeat", "Turn", "turn"]
 
 Repeat: TypeAlias = Literal["error", "last", "cycle"]
 
@@ -28,6 +28,26 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch
     os.register_at_fork(after_in_child=_renew_lock)
 
 
+class Turn(NamedTuple):
+    """Whose turn it is. `fresh`: it was not claimed before, or is claimed all over again (`over`)."""
+
+    recording_id: UUID | None
+    fresh: bool = False
+    over: bool = False
+
+
+def turn(claimed: Set[UUID], candidates: Sequence[UUID], repeat: Repeat) -> Turn:
+    """Which of `candidates` (in recorded order) answers when those in `claimed` have; see `Claims.claim`."""
+    if repeat not in {"error", "last", "cycle"}:
+        raise UsageError(f"repeat {repeat!r} is none of error, last, cycle")
+    free = next((candidate for candidate in candidates if candidate not in claimed), None)
+    if free is not None:
+        return Turn(free, fresh=True)
+    if not candidates or repeat == "error":
+        return Turn(None)
+    return Turn(candidates[0], fresh=True, over=True) if repeat == "cycle" else Turn(candidates[-1])
+
+
 class Claims:
     """Which recordings a session has been answered with, so that identical requests are answered in recorded order.
 
@@ -43,18 +63,19 @@ class Claims:
         When all are: with `error` None, with `last` the last candidate again, with `cycle` all over again from the
         first. None without candidates. Raises UsageError for another word.
         """
-        if repeat not in {"error", "last", "cycle"}:
-            raise UsageError(f"repeat {repeat!r} is none of error, last, cycle")
         with _lock:
             claimed = self._claimed.setdefault(match_key, set())
-            free = next((candidate for candidate in candidates if candidate not in claimed), None)
-            if free is None and repeat == "cycle":
+            whose = turn(claimed, candidates, repeat)
+            if whose.over:
                 claimed.difference_update(candidates)
-                free = next(iter(candidates), None)
-            if free is not None:
-                claimed.add(free)
-                return free
-            return candidates[-1] if candidates and repeat == "last" else None
+            if whose.fresh and whose.recording_id is not None:
+                claimed.add(whose.recording_id)
+            return whose.recording_id
+
+    def next(self, match_key: bytes, candidates: Sequence[UUID], repeat: Repeat = "error") -> UUID | None:
+        """What `claim` would give, without claiming it."""
+        with _lock:
+            return turn(self._claimed.get(match_key, set()), candidates, repeat).recording_id
 
     def reset(self) -> None:
         """Forgets all claims: the session starts again."""

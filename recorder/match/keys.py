@@ -11,6 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..recording import Request
 from ..redact import credential_query
+from .normal import normalised
 from .rules import DEFAULT, KEY_VERSION, Rule, prune
 from .tree import BOUNDARY, Array, Members, Node, flat, read_body, text_of
 
@@ -36,7 +37,7 @@ def tree(request: Request, rule: Rule) -> Members:
         ]
     )
     prune(root, rule.ignore)
-    return root
+    return normalised(root, rule.normalise) if rule.normalise else root
 
 
 def _escape(found: re.Match[str]) -> str:

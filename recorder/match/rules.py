@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from ..errors import UsageError
 from ..redact import credential_header
+from .normal import pattern_of
 from .tree import Array, Members, Node, text_of
 
 __all__ = ["DEFAULT", "KEY_VERSION", "SIMPLE", "Rule", "prune"]
@@ -22,6 +23,8 @@ SIMPLE: Final = r"""[^\s.\[\]"*]+"""
 _STEP: Final = re.compile(
     rf"""\.(?P<name>{SIMPLE})|\[(?:(?P<index>[0-9]{{1,9}})|(?P<all>\*)|(?P<quoted>"(?:[^"\\]|\\.)*"))\]"""
 )
+#: What headers that are meant for us begin with.
+_OURS: Final = "x-recorder-"
 _HEADER: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 # The name of a member as canonical text, the index of an item, or None for all of them.
@@ -65,14 +68,17 @@ def _wrong_path(path: str, position: int) -> UsageError:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What of a request does not count (`ignore`, paths), and which headers do (`headers`, names in any case).
+    """What of a request does not count (`ignore`, paths), which headers do (`headers`, names in any case), and which
+    texts count only by their places (`normalise`: `ids`, `dates`, or `/regex/`; `recorder.match.normal` says how).
 
     The order in which they are given does not matter. Raises UsageError for a path that is none, for a name that no
-    header can have, and for a header that carries credentials: those never enter a key.
+    header can have, for a header that carries credentials or is meant for us (`X-Recorder-...`): those never enter a
+    key; and for a normaliser that is none.
     """
 
     ignore: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
+    normalise: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for path in self.ignore:
@@ -82,12 +88,19 @@ class Rule:
                 raise UsageError(f"match header {name!r} is no header name: write it without colon and value")
             if credential_header(name):
                 raise UsageError(f"match header {name!r} carries credentials, which never enter a key: leave it out")
+            if name.lower().startswith(_OURS):
+                raise UsageError(f"match header {name!r} is recorder's own, and no part of a request: leave it out")
+        for name in self.normalise:
+            pattern_of(name)
         object.__setattr__(self, "ignore", tuple(sorted(set(self.ignore))))
         object.__setattr__(self, "headers", tuple(sorted({name.lower() for name in self.headers})))
+        object.__setattr__(self, "normalise", tuple(sorted(set(self.normalise))))
 
     def to_text(self) -> str:
         """The rule as it is stored with the keys made by it."""
-        value = {"key": KEY_VERSION, "ignore": self.ignore, "headers": self.headers}
+        value: dict[str, object] = {"key": KEY_VERSION, "ignore": self.ignore, "headers": self.headers}
+        if self.normalise:  # without it the text is what it was before there were any
+            value["normalise"] = self.normalise
         return json.dumps(value, separators=(",", ":"))
 
     @classmethod
@@ -96,11 +109,12 @@ class Rule:
         try:
             value = json.loads(text)
             version, ignore, headers = value["key"], tuple(value["ignore"]), tuple(value["headers"])
-        except (ValueError, TypeError, KeyError):
+            normalise = tuple(value.get("normalise", ()))
+        except (ValueError, TypeError, KeyError, AttributeError):
             raise UsageError("a stored match rule is damaged; restore the store from a copy") from None
         if version != KEY_VERSION:
             raise UsageError(f"a stored match rule is of version {version}, this is {KEY_VERSION}: upgrade recorder")
-        return cls(ignore, headers)
+        return cls(ignore, headers, normalise)
 
 
 DEFAULT: Final = Rule()

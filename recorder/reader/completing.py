@@ -40,12 +40,13 @@ def completed(recording: Recording, dialect: Dialect, reading: Reading, passing:
     """The dialect's reading with what holds for every protocol. Where content is not to be kept, without any."""
     full = recording.content == "full"
     findings = examine(reading, recording.request)
-    stalls = passing.stalls(waited_us=_waited(recording, reading, passing))
+    timed = not _imported_without(recording, "times")
+    stalls = passing.stalls(waited_us=_waited(recording, reading, passing)) if timed else []
     flags = {*reading.flags, *passing.flags, *findings.flags, *(("stalled",) if stalls else ())}
     facts = {**reading.facts, **findings.facts, **_bounds(reading)}
     if not full:
         facts = _without_content(facts, dialect, reading)
-    if times := passing.times(stalls):
+    if timed and (times := passing.times(stalls)):
         facts["times"] = times
     estimated = reading.usage_quality == UsageQuality.MISSING and "usage_bounds" in facts
     return replace(
@@ -57,9 +58,11 @@ def completed(recording: Recording, dialect: Dialect, reading: Reading, passing:
         usage_quality=UsageQuality.ESTIMATED.value if estimated else reading.usage_quality,
         request_id=_request_id(passing.head) or reading.request_id,
         group=_group(recording, reading),
-        longest_gap_us=passing.longest_gap_us,
-        stalls=len(stalls) if passing.count else None,
-        stalled_us=sum(waited for _, waited in stalls) if passing.count else None,
+        ttft_us=reading.ttft_us if timed else None,
+        ttft_visible_us=reading.ttft_visible_us if timed else None,
+        longest_gap_us=passing.longest_gap_us if timed else None,
+        stalls=len(stalls) if timed and passing.count else None,
+        stalled_us=sum(waited for _, waited in stalls) if timed and passing.count else None,
         text_chars=findings.text_chars,
         blank_chars=findings.blank_chars,
         json_valid=findings.json_valid,
@@ -87,6 +90,13 @@ def without_payloads(recording: Recording, reading: Reading) -> Reading:
         truncation_strategy=hot.get("truncation_strategy"),
         flags=("payload_missing",),
     )
+
+
+def _imported_without(recording: Recording, what: str) -> bool:
+    """Whether it was imported from a source that does not know this: then the rows say nothing about it."""
+    imported = recording.ending.detail.get("imported") if recording.ending else None
+    unknown = imported.get("unknown") if isinstance(imported, dict) else None
+    return isinstance(unknown, list) and what in unknown
 
 
 def _waited(recording: Recording, reading: Reading, passing: Passing) -> int | None:

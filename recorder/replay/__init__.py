@@ -12,7 +12,8 @@ close at `data: [DONE]` without reading on), nor did one that the answer made to
 a redirect unread, or could not read it. What the server did itself (reset, early end, refusal) is an answer like any
 other. Recordings without payloads (another content setting, a body above the limit, erased) are never replayed.
 
-**Several with one key** are handed out in recorded order, once each, within a session. Then `repeat` decides.
+**Several with one key** are handed out in recorded order, once each, within a session. Then `repeat` decides. A
+session is one player's, or has a name: all processes of one user on one machine share that while one of them lives.
 
 **Another rule.** Keys of two match rules cannot be compared. A recording made under another rule than the player's
 counts as equal when its stored request gives the wanted key under the player's rule. That is tried where a stored key
@@ -23,6 +24,7 @@ decides nothing, among the latest recordings; headers that the rule names and th
     chunks     rows to bytes, cut as recorded or otherwise
     pace       when something is due
     whole      whether a recording has its end
+    sessions   whose turn it is, where processes share that
 """
 
 from __future__ import annotations

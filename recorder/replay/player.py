@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from typing import Final, get_args
 from uuid import UUID
@@ -11,10 +12,12 @@ from .. import match
 from ..dialects.base import path_of
 from ..errors import ReplayMiss, UsageError
 from ..recording import Ending, Recording, Request
+from ..redact import mask
 from ..store import Store
 from .chunks import RECORDED, Chunking, parse_chunks
 from .pace import INSTANT, parse_pace
 from .playback import Playback
+from .sessions import claims_of
 from .whole import is_whole, made_to_leave
 
 __all__ = ["Miss", "Player", "emit"]
@@ -25,8 +28,8 @@ CANDIDATES: Final = 200
 #: How many fields a message names.
 _NAMED: Final = 8
 
-#: The claims of sessions that have a name, by store and name: shared by all players of this process.
-_SESSIONS: dict[tuple[str, str], match.Claims] = {}
+#: `Claims.claim` or `Claims.next`.
+_Claim = Callable[..., UUID | None]
 
 
 class Miss(ReplayMiss):
@@ -62,8 +65,8 @@ class Player:
     pace: "instant", "recorded", "xN", or N as a number. chunks: "recorded", "event", "joined", "size:N", "seed:N".
     repeat: what comes when all recordings of one request have been handed out: "error", "last", or "cycle".
     rule: what of a request counts. include_partial: whether what is not whole may be chosen.
-    session: whose repeats are counted; players of one process share a session that has a name, and a player without
-        one counts for itself.
+    session: whose repeats are counted; all players of one machine share a session that has a name, and a player
+        without one counts for itself.
 
     Raises UsageError for a word that is none of these.
     """
@@ -95,31 +98,52 @@ class Player:
 
     # -- finding -------------------------------------------------------------------------------------------------------
 
-    def find(self, request: Request, *, session: str | None = None) -> Recording:
+    def find(
+        self, request: Request, *, session: str | None = None, others: Sequence[str] = (), use_up: bool = True
+    ) -> Recording:
         """The recording that answers this request (given as sent, unredacted), which is then used up for the session.
 
-        `session` stands for the player's own for this one request. Raises Miss.
+        `session` stands for the player's own for this one request. `others`: URLs under which the request may have been
+        recorded, should it not have been under its own. Without `use_up` it is the turn of the same recording again.
+        Raises Miss, and UsageError where the session cannot be kept.
         """
-        key = match.key(request, self.rule)
         claims = self._claims_of(session or self.session)
-        claimed = claims.claim(key, self._known_usable.get(key, ()))
-        if claimed is not None:
-            return self.store.recording(claimed)
-        found = self._keyed(request, key)
+        claim = claims.claim if use_up else claims.next
+        asked = [request, *(replace(request, url=url) for url in others)]
+        keys: list[bytes] = []
+        for each in asked:
+            key = match.key(each, self.rule)
+            keys.append(key)
+            claimed = claim(key, self._known_usable.get(key, ()))
+            if claimed is not None:
+                return self.store.recording(claimed)
+            found = self._keyed(key)
+            if found:
+                return self._choose(each, key, found, claim)
+        for each, key in zip(asked, keys, strict=True):
+            found = self._made_otherwise(each, key)
+            if found:
+                return self._choose(each, key, found, claim)
+        raise self._miss(request, [], [])
+
+    def _choose(self, request: Request, key: bytes, found: Sequence[Recording], claim: _Claim) -> Recording:
+        """Of the recordings with this key the one whose turn it is. Raises Miss."""
         usable = {recording.recording_id: recording for recording in found if self._may_choose(recording)}
         self._known_usable[key] = tuple(usable)
-        claimed = claims.claim(key, tuple(usable), self.repeat)
+        claimed = claim(key, tuple(usable), self.repeat)
         if claimed is None:
             raise self._miss(request, found, list(usable.values()))
         return usable[claimed]
 
-    def _keyed(self, request: Request, key: bytes) -> list[Recording]:
+    def _keyed(self, key: bytes) -> list[Recording]:
         """The recordings of this key under this player's rule, in recorded order."""
         rule = self.rule.to_text()
         stored = self.store.find(key)
-        same = [recording for recording in stored if recording.match_rule == rule or self._gives(recording, key)]
-        if same:
-            return same
+        return [recording for recording in stored if recording.match_rule == rule or self._gives(recording, key)]
+
+    def _made_otherwise(self, request: Request, key: bytes) -> list[Recording]:
+        """The recordings, made under another rule, that give this key under this player's, in recorded order."""
+        rule = self.rule.to_text()
         others = [recording for recording in self._candidates(request) if recording.match_rule != rule]
         return sorted(
             (recording for recording in others if self._gives(recording, key)),
@@ -141,9 +165,7 @@ class Player:
         return next((recording for recording in found if recording.request.body_sha256 == digest), None)
 
     def _claims_of(self, session: str | None) -> match.Claims:
-        if session is None:
-            return self._claims
-        return _SESSIONS.setdefault((self.store.url, session), match.Claims())
+        return self._claims if session is None else claims_of(self.store.url, session)
 
     def _may_choose(self, recording: Recording) -> bool:
         if not _is_kept(recording):
@@ -187,7 +209,7 @@ class Player:
                     f"{nearest.recording_id} is nearest and differs in {_listed(differences)}; record it, or let the"
                     " rule ignore these"
                 )
-        summary = f"{request.method} {path_of(request)} ({request.body_size or len(request.body or b'')} bytes)"
+        summary = f"{request.method} {mask(path_of(request))} ({request.body_size or len(request.body or b'')} bytes)"
         return Miss(
             f"no recording answers {summary}: {why}",
             request_summary=summary,

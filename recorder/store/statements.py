@@ -21,6 +21,7 @@ from sqlalchemy import (
     false,
     func,
     literal,
+    literal_column,
     null,
     select,
 )
@@ -73,7 +74,9 @@ _COPIED: Final[Mapping[str, ColumnElement[Any]]] = {
     "captured": endings.c.captured,
     "events": endings.c.events,
     "bytes": endings.c.wire_bytes,
-    "duration_us": endings.c.elapsed_us,
+    "duration_us": func.nullif(
+        endings.c.elapsed_us, literal_column("0"), type_=endings.c.elapsed_us.type
+    ),  # 0: imported, and not known
     "head_us": endings.c.head_us,
 }
 

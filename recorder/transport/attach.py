@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from recorder.errors import UsageError
 
-from . import azure
+from . import aiohttp_capture, aiohttp_replay, azure, requests_capture, requests_replay
 from .exchange import RecordingLayer, ReplayLayer, Sink
 from .httpx_like import Bound, bind
 
@@ -65,12 +65,18 @@ def ports(client: object) -> list[Port]:
             if isinstance(below, module.AsyncClient):
                 return list(_httpx_ports(below, bound.AsyncRecordingTransport, bound.AsyncReplayTransport))
         below = getattr(below, "_client", None)
+    if isinstance(client, _class("requests", "Session")):
+        own: type[Any] = requests_capture.OwnAdapters
+        return [_method(client, "get_adapter", own, requests_capture.Adapters, requests_replay.PlayedAdapters)]
+    if isinstance(client, _class("aiohttp", "ClientSession")):
+        own = aiohttp_capture.OwnRequests
+        return [_method(client, "_request", own, aiohttp_capture.Requests, aiohttp_replay.PlayedRequests)]
     if found := azure.places(client):
         return [Port(*place) for place in found]
     kind = type(client)
     raise UsageError(
         f"{kind.__module__}.{kind.__qualname__} is no client that can be instrumented: give an openai, anthropic,"
-        " azure-ai-agents, httpx or httpx2 client"
+        " azure-ai-agents, httpx, httpx2, requests or aiohttp client"
     )
 
 
@@ -83,6 +89,28 @@ def _httpx_ports(client: Any, recording: type[Any], replaying: type[Any]) -> Ite
     for pattern, mounted in mounts.items():
         if mounted is not None:
             yield Port(partial(mounts.get, pattern), partial(mounts.__setitem__, pattern), recording, replaying)
+
+
+def _class(module: str, name: str) -> type[Any] | tuple[()]:
+    """A class of a module that is loaded; none where it is not."""
+    kind = getattr(sys.modules.get(module), name, None)
+    return kind if isinstance(kind, type) else ()
+
+
+def _method(client: Any, name: str, own: type[Any], recording: type[Any], replaying: type[Any]) -> Port:
+    """The method of a session that all its requests pass: what stands before its class's own is its own alone."""
+
+    def get() -> Any:
+        there = vars(client).get(name)
+        return there if isinstance(there, (RecordingLayer, ReplayLayer)) else own(client)
+
+    def put(layer: Any) -> None:
+        if isinstance(layer, own):
+            vars(client).pop(name, None)
+        else:
+            vars(client)[name] = layer
+
+    return Port(get, put, recording, replaying)
 
 
 def record(client: object, sink: Sink, body_limit: int) -> None:

@@ -2,8 +2,8 @@
 
 A pipeline ends in a transport, below all policies, so each attempt of azure's retry policy and each submission of tool
 outputs passes here, and what a client makes up itself does not. The transport keeps its session, its settings and its
-proxies; ours stands around it. Azure's own code sends and reads; the parts below it are in `azure_requests` and
-`azure_aiohttp`. Nothing of azure is imported: only what is loaded is known.
+proxies; ours stands around it. Azure's own code sends and reads; the parts
+below it are those of bare requests and bare aiohttp. Nothing of azure is imported: only what is loaded is known.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from recorder.errors import UsageError
 
-from . import azure_aiohttp, azure_requests
-from .azure_exchange import Exchange, stand_in, watch
+from . import aiohttp_capture, aiohttp_replay, requests_capture, requests_replay
+from .azure_exchange import call_of, stand_in, watch
+from .below import Call, always
 from .exchange import BODY_LIMIT, RecordingLayer, ReplayLayer, Sink, guarded
 
 if TYPE_CHECKING:
@@ -88,15 +89,22 @@ def _place(pipeline: Any) -> Place:
 # -- the transports --------------------------------------------------------------------------------------------------
 
 
-def _parts(transport: Any) -> ModuleType:
-    """The module that knows what is below a transport of azure-core. Raises UsageError for another one."""
-    known = {
-        azure_requests: ("azure.core.pipeline.transport._requests_basic", "RequestsTransport"),
-        azure_aiohttp: ("azure.core.pipeline.transport._aiohttp", "AioHttpTransport"),
-    }
-    for parts, (module, name) in known.items():
+class _Parts(NamedTuple):
+    """What gives, for a call or a player, what gives a session in place of the one that is there."""
+
+    recording: Callable[[Call], Callable[[Any], Any]]
+    playing: Callable[[Any], Callable[[Any], Any]]
+
+
+def _parts(transport: Any) -> _Parts:
+    """What is below a transport of azure-core. Raises UsageError for another one."""
+    known = (
+        (requests_capture, requests_replay, "azure.core.pipeline.transport._requests_basic", "RequestsTransport"),
+        (aiohttp_capture, aiohttp_replay, "azure.core.pipeline.transport._aiohttp", "AioHttpTransport"),
+    )
+    for capture, replay, module, name in known:
         if isinstance(transport, tuple(_loaded(module, name))):
-            return parts
+            return _Parts(capture.sessions, replay.sessions)
     kind = type(transport)
     raise UsageError(
         f"the client's transport {kind.__module__}.{kind.__qualname__} cannot be instrumented: give the client an"
@@ -150,13 +158,13 @@ class _Recording(_Layer, RecordingLayer):
     def __init__(self, inner: Any, sink: Sink, *, body_limit: int = BODY_LIMIT) -> None:
         super().__init__(inner)
         self.sink = sink
-        self._body_limit = body_limit
+        self._choose = always(sink, body_limit)
         self._parts = _parts(inner)
 
-    def _begin(self, request: Any) -> tuple[Any, Exchange] | None:
+    def _begin(self, request: Any) -> tuple[Any, Call] | None:
         """What sends this request, and what is told of it."""
-        exchange = Exchange(self.sink, request, self._body_limit)
-        return stand_in(self.inner, vars(self.inner), self._parts.recording(exchange)), exchange
+        call = call_of(self._choose, request)
+        return stand_in(self.inner, vars(self.inner), self._parts.recording(call)), call
 
 
 class RecordingTransport(_Recording):
@@ -166,13 +174,13 @@ class RecordingTransport(_Recording):
         begun = guarded(self._begin, request)
         if begun is None:
             return self.inner.send(request, **options)
-        sender, exchange = begun
+        sender, call = begun
         try:
             response = sender.send(request, **options)
         except BaseException as error:
-            exchange.failed(error)
+            call.failed(error)
             raise
-        guarded(watch, response, exchange)
+        guarded(watch, response, call)
         return response
 
 
@@ -183,13 +191,13 @@ class AsyncRecordingTransport(_Recording):
         begun = guarded(self._begin, request)
         if begun is None:
             return await self.inner.send(request, **options)
-        sender, exchange = begun
+        sender, call = begun
         try:
             response = await sender.send(request, **options)
         except BaseException as error:
-            exchange.failed(error)
+            call.failed(error)
             raise
-        guarded(watch, response, exchange)
+        guarded(watch, response, call)
         return response
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar
 from uuid import UUID
 
 from recorder import redact
+from recorder.errors import ReplayMiss
 from recorder.recording import HeaderList, Request
 from recorder.writer import NullTap, Tap
 
@@ -30,6 +31,7 @@ __all__ = [
     "class_name",
     "describe",
     "guarded",
+    "hands_on",
 ]
 
 logger = logging.getLogger("recorder")
@@ -79,10 +81,17 @@ class ReplayLayer:
     player: Any
 
 
+def hands_on(player: Any) -> bool:
+    """Whether what this player has no recording of goes on to where it would go without it: a player may say so."""
+    return bool(getattr(player, "hands_on", False))
+
+
 def guarded(call: Callable[_P, _R], *args: _P.args, **kwargs: _P.kwargs) -> _R | None:
     """Call it; a defect of ours is logged and gives None, because the application goes on whatever happens here."""
     try:
         return call(*args, **kwargs)
+    except ReplayMiss:
+        raise  # no defect: the application is to see it
     except Exception:
         logger.exception("recorder failed on its own; this exchange is not recorded, the application goes on")
         return None

@@ -24,7 +24,15 @@ from .caller import call_of
 from .exchange import BODY_LIMIT, RecordingLayer, Sink, Upload, begin, class_name, guarded
 from .httpx_values import Library, Wrapper, body_of, headers_of
 
-__all__ = ["AsyncRecordingTransport", "AsyncTee", "AsyncUploadTee", "RecordingTransport", "Tee", "UploadTee"]
+__all__ = [
+    "AsyncRecordingTransport",
+    "AsyncTee",
+    "AsyncUploadTee",
+    "RecordingTransport",
+    "Tee",
+    "UploadTee",
+    "is_recorded",
+]
 
 #: The request that is being recorded in this context: two recording transports, one around the other, record it once.
 _recorded: ContextVar[object] = ContextVar("recorder request", default=None)
@@ -35,6 +43,11 @@ _CALL: Final = "recorder.call"
 _DECODED: Final = "the transport below had read and decoded the body already"
 _FAILED: Final = "recorder failed on its own"
 _UPGRADED: Final = "the connection was upgraded; what passed over it is not recorded"
+
+
+def is_recorded() -> bool:
+    """Whether a recording transport waits for what is done here: a transport may stand on another HTTP library."""
+    return _recorded.get() is not None
 
 
 class _Exchange:

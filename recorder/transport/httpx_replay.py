@@ -1,9 +1,7 @@
 """Replay inside httpx and httpx2: the recorded head, chunks and ending, without a network.
 
 A recorded failure is raised again, and a request that no recording answers raises `ReplayMiss`. It is raised rather
-than answered by an error status, because bare httpx takes a 404 for an answer like any other. openai lets what is no
-error of the HTTP library pass unchanged and without a second attempt; anthropic does so with its own errors only, so
-that, where it is loaded, a miss is an AnthropicError too.
+than answered by an error status, because bare httpx takes a 404 for an answer like any other.
 """
 
 from __future__ import annotations
@@ -16,9 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from recorder.errors import ReplayMiss
 from recorder.recording import Head, Request, Transport
 
-from .exchange import ReplayLayer
+from .exchange import ReplayLayer, hands_on
 from .faults import FALLBACK, rebuild
 from .httpx_values import Library, Wrapper, body_of, headers_of
+from .loud import loud
 
 if TYPE_CHECKING:
     from recorder.replay import Pacer, Playback, Player
@@ -47,7 +46,13 @@ class ReplayTransport(Wrapper, ReplayLayer):
         body = body_of(request, self._library)
         if body is None:
             body = b"".join(request.stream)
-        playback = _choose(self.player, request, body)
+            _keep(request, body, self._library)
+        try:
+            playback = _choose(self.player, request, body)
+        except ReplayMiss:
+            if self.inner is None or not hands_on(self.player):
+                raise
+            return self.inner.handle_request(request)
         pacer = playback.pacer(start)
         if playback.head is None:
             pacer.wait(playback.ending.elapsed_us)
@@ -71,7 +76,13 @@ class AsyncReplayTransport(Wrapper, ReplayLayer):
         body = body_of(request, self._library)
         if body is None:
             body = b"".join([chunk async for chunk in request.stream])
-        playback = _choose(self.player, request, body)
+            _keep(request, body, self._library)
+        try:
+            playback = _choose(self.player, request, body)
+        except ReplayMiss:
+            if self.inner is None or not hands_on(self.player):
+                raise
+            return await self.inner.handle_async_request(request)
         pacer = playback.pacer(start)
         await _sleep(0)
         if playback.head is None:
@@ -117,23 +128,15 @@ class AsyncPlayed(PlayedBase):
             raise _failure(playback, self._library)
 
 
+def _keep(request: Any, body: bytes, library: Library) -> None:
+    """A streamed body was read: let it be read again by whoever the request is handed on to."""
+    request.stream = library.module.ByteStream(body)
+
+
 def _choose(player: Player, request: Any, body: bytes) -> Playback:
     asked = Request(request.method, str(request.url), headers_of(request), body, len(body))
-    try:
+    with loud():
         return player.play(player.find(asked))
-    except ReplayMiss as miss:
-        raise _loud(miss) from None
-
-
-def _loud(miss: ReplayMiss) -> ReplayMiss:
-    """The same miss as an exception that no SDK takes for a broken connection, retries and renames."""
-    anthropic = sys.modules.get("anthropic")
-    own = getattr(anthropic, "AnthropicError", None)
-    if own is None or isinstance(miss, own):
-        return miss
-    louder: ReplayMiss = type("ReplayMiss", (type(miss), own), {"__module__": "recorder.errors"})(*miss.args)
-    louder.__dict__.update(miss.__dict__)
-    return louder
 
 
 def _response(head: Head, stream: Any, library: Library) -> Any:

@@ -1,49 +1,103 @@
-"""Capturing clients that others own, for listed hosts: the network transports of httpx and httpx2, patched as classes.
+"""Capturing and replaying clients that others own, for listed hosts: the network layers of four libraries, patched.
 
-One hook stands in each class, however many patches there are; the newest that names a request's host records it. What
-an instrumented client records already is not recorded twice. Modules that are loaded later are not patched.
+httpx, httpx2 (their network transports), requests (its adapter) and aiohttp (its session) alike. One hook stands in
+each class, however many patches there are; the newest that names a request's host has it. What an instrumented client
+records already is not recorded twice; what a patch replays reaches no network, whoever records it. A library that is
+loaded later is patched when it is.
 """
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial, wraps
 from types import SimpleNamespace, TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, Literal, NamedTuple, Self, get_args
+from urllib.parse import urlsplit
 
-from .attach import loaded
-from .exchange import Sink
+from recorder.errors import Blocked, ReplayMiss, UsageError
 
-__all__ = ["Patch", "patch"]
+from . import aiohttp_capture, aiohttp_replay, requests_capture, requests_replay
+from .attach import HTTPX
+from .below import Choose
+from .exchange import Sink, hands_on
+from .httpx_capture import is_recorded
+from .httpx_like import bind
+from .later import Later
+from .loud import loud
 
-_LOCK: Final = threading.Lock()
+__all__ = ["Others", "Patch", "patch", "patch_replay"]
+
+#: What becomes of requests to hosts that are not listed.
+Others = Literal["pass", "block"]
+
+_LOCK: Final = threading.RLock()
 _PORTS: Final = {"http": 80, "https": 443}
+
+
+class _Address(NamedTuple):
+    """Of a URL, what a patch looks at."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+
+def _address(url: Any) -> Any:
+    """The address of a URL: text, or an object that has these as attributes, as those of httpx and yarl."""
+    if not isinstance(url, (str, bytes)):
+        return url
+    parts = urlsplit(url if isinstance(url, str) else url.decode("latin-1"))
+    try:
+        return _Address(parts.scheme, parts.hostname or "", parts.port)
+    except ValueError:  # no port
+        return _Address(parts.scheme, parts.hostname or "", None)
 
 
 class Patch:
     """A patch that is in force until `undo`, or the end of its `with` block."""
 
-    def __init__(self, hosts: Iterable[str], sink: Sink, body_limit: int) -> None:
+    def __init__(
+        self,
+        hosts: Iterable[str],
+        *,
+        record: tuple[Sink, int] | None = None,
+        player: Any = None,
+        others: Others = "pass",
+    ) -> None:
+        if others not in get_args(Others):
+            raise UsageError(f"others {others!r} is none: say pass or block")
         self.hosts = frozenset(host.lower() for host in hosts)
-        self.sink = sink
-        self.body_limit = body_limit
+        self.record = record
+        self.player = player
+        self.others = others
+        self._suffixes = tuple(host.removeprefix("*") for host in self.hosts if host.startswith("*."))
 
     def names(self, url: Any) -> bool:
-        """Whether the URL's host is listed, with its port or without."""
-        host = f"[{url.host}]" if ":" in url.host else url.host
-        return host in self.hosts or f"{host}:{url.port or _PORTS.get(url.scheme)}" in self.hosts
+        """Whether the URL's host is listed, with its port or without; or ends as a listed `*.suffix` does."""
+        host = (url.host or "").lower()
+        host = f"[{host}]" if ":" in host else host
+        place = f"{host}:{url.port or _PORTS.get(url.scheme)}"
+        return any(name in self.hosts or name.endswith(self._suffixes) for name in (host, place))
+
+    def same(self, other: Patch) -> bool:
+        """Whether it does the same on behalf of the same: a notebook's cell that is run again."""
+        owner = self.player if self.record is None else self.record[0]
+        theirs = other.player if other.record is None else other.record[0]
+        return owner is theirs and self.hosts == other.hosts
 
     def undo(self) -> None:
         """Take this patch back; with the last one the classes have their own methods again."""
         with _LOCK:
-            for hook in list(_HOOKS):
-                hook.patches = [patch for patch in hook.patches if patch is not self]
-                # Where others have patched over the hook it stays, and only hands on.
-                if not hook.patches and getattr(hook.kind, hook.method) is hook.installed:
-                    setattr(hook.kind, hook.method, hook.original)
-                    _HOOKS.remove(hook)
+            _PATCHES[:] = [patch for patch in _PATCHES if patch is not self]
+            if not _PATCHES:
+                _LATER.remove()
+                for hook in list(_HOOKS):
+                    # Where others have patched over the hook it stays, and only hands on.
+                    if getattr(hook.kind, hook.method) is hook.installed:
+                        setattr(hook.kind, hook.method, hook.original)
+                        _HOOKS.remove(hook)
 
     def __enter__(self) -> Self:
         return self
@@ -54,66 +108,192 @@ class Patch:
         self.undo()
 
 
-@dataclass(slots=True)
+#: What is in force, the newest last.
+_PATCHES: list[Patch] = []
+
+
+def patch(hosts: Iterable[str], sink: Sink, body_limit: int) -> Patch:
+    """Record what passes to these hosts: `name`, `name:port`, or either with `*.` in the place of what goes before."""
+    return _put(Patch(hosts, record=(sink, body_limit)))
+
+
+def patch_replay(hosts: Iterable[str], player: Any, *, others: Others = "pass") -> Patch:
+    """Answer what goes to these hosts from a store.
+
+    `others`: what goes elsewhere passes, or raises Blocked. What goes to them and is in no recording raises ReplayMiss,
+    or, where the player hands on, goes to the patches before this one, and to the network. Raises UsageError for other
+    words.
+    """
+    return _put(Patch(hosts, player=player, others=others))
+
+
+def _put(made: Patch) -> Patch:
+    with _LOCK:
+        _PATCHES[:] = [old for old in _PATCHES if not old.same(made)] + [made]
+        for name in _LIBRARIES:
+            if (module := sys.modules.get(name)) is not None:
+                _install(module)
+        _LATER.put(_LIBRARIES)
+    return made
+
+
+def _chosen(url: Any) -> Iterator[Patch]:
+    """The patches that name a request's host, the newest first. Raises Blocked where one lets nothing else pass."""
+    address = _address(url)
+    for made in reversed(list(_PATCHES)):
+        if made.names(address):
+            yield made
+        elif made.others == "block":
+            with loud():
+                raise Blocked(
+                    f"a request to {address.host or 'no host'} is blocked: while replaying only listed hosts are"
+                    ' answered; list it in hosts=, or say others="pass"'
+                )
+
+
+def _records(url: Any) -> tuple[Sink, int] | None:
+    """Who records a request, if anybody does; for one that is under way already. Raises ReplayMiss if it may not go."""
+    for made in _chosen(url):
+        if made.record is not None:
+            return made.record
+        if not hands_on(made.player):
+            with loud():
+                raise ReplayMiss(
+                    f"a redirect leads to {_address(url).host}, which is replayed, from a host that is not: list both"
+                    " in hosts="
+                )
+    return None
+
+
+# -- hooks -----------------------------------------------------------------------------------------------------------
+
+
 class _Hook:
     """The patched method of one class."""
 
-    kind: type[Any]
-    method: str
-    original: Callable[..., Any]
-    recording: type[Any]
-    installed: Callable[..., Any] | None = None
-    patches: list[Patch] = field(default_factory=list)
-
-    def transport(self, own: Any, request: Any) -> Any:
-        """What handles the request that the transport `own` was given: the class's own method, recorded or not."""
-        inner = SimpleNamespace(**{self.method: partial(self.original, own)})
-        for patch in reversed(self.patches):
-            if patch.names(request.url):
-                return self.recording(inner, patch.sink, body_limit=patch.body_limit)
-        return inner
+    def __init__(self, kind: type[Any], method: str, handle: Callable[..., Any]) -> None:
+        self.kind = kind
+        self.method = method
+        self.original: Callable[..., Any] = getattr(kind, method)
+        self.installed = wraps(self.original)(handle(self.original))
+        setattr(kind, method, self.installed)
 
 
 _HOOKS: list[_Hook] = []
 
 
-def patch(hosts: Iterable[str], sink: Sink, body_limit: int) -> Patch | None:
-    """Record what passes to these hosts (`name` or `name:port`). None where nothing is loaded that could be patched."""
-    made = Patch(hosts, sink, body_limit)
+def _install(module: Any) -> None:
+    """Put the hooks of a library in place where there are none."""
     with _LOCK:
-        hooks = [hook for bound in loaded() for hook in _hooks(bound)]
-        for hook in hooks:
-            # A notebook's cell that is run again replaces what it did before.
-            hook.patches = [old for old in hook.patches if (old.sink, old.hosts) != (sink, made.hosts)] + [made]
-    return made if hooks else None
+        there = {hook.kind for hook in _HOOKS}
+        for kind, method, handle in _LIBRARIES[module.__name__](module):
+            if kind not in there:
+                _HOOKS.append(_Hook(kind, method, handle))
 
 
-def _hooks(bound: Any) -> list[_Hook]:
-    module = bound.module
-    return [
-        _hook(module.HTTPTransport, "handle_request", bound.RecordingTransport),
-        _hook(module.AsyncHTTPTransport, "handle_async_request", bound.AsyncRecordingTransport),
-    ]
+_Place = tuple[type[Any], str, Callable[..., Any]]
 
 
-def _hook(kind: type[Any], method: str, recording: type[Any]) -> _Hook:
-    """The class's hook, put in place if there is none."""
-    for hook in _HOOKS:
-        if hook.kind is kind:
-            return hook
-    hook = _Hook(kind, method, getattr(kind, method), recording)
-    if method == "handle_request":
+def _httpx(module: Any) -> Iterator[_Place]:
+    bound = bind(module)
 
-        @wraps(hook.original)
+    def sync(original: Callable[..., Any]) -> Callable[..., Any]:
         def handle(self: Any, request: Any) -> Any:
-            return hook.transport(self, request).handle_request(request)
-    else:
+            inner = SimpleNamespace(handle_request=partial(original, self))
+            for made in _chosen(request.url):
+                if made.record is not None:
+                    sink, limit = made.record
+                    return bound.RecordingTransport(inner, sink, body_limit=limit).handle_request(request)
+                try:
+                    return bound.ReplayTransport(made.player).handle_request(request)
+                except ReplayMiss:
+                    if not hands_on(made.player):
+                        raise
+            return original(self, request)
 
-        @wraps(hook.original)
+        return handle
+
+    def asynchronous(original: Callable[..., Any]) -> Callable[..., Any]:
         async def handle(self: Any, request: Any) -> Any:
-            return await hook.transport(self, request).handle_async_request(request)
+            inner = SimpleNamespace(handle_async_request=partial(original, self))
+            for made in _chosen(request.url):
+                if made.record is not None:
+                    sink, limit = made.record
+                    recording = bound.AsyncRecordingTransport(inner, sink, body_limit=limit)
+                    return await recording.handle_async_request(request)
+                try:
+                    return await bound.AsyncReplayTransport(made.player).handle_async_request(request)
+                except ReplayMiss:
+                    if not hands_on(made.player):
+                        raise
+            return await original(self, request)
 
-    hook.installed = handle
-    setattr(kind, method, handle)
-    _HOOKS.append(hook)
-    return hook
+        return handle
+
+    yield module.HTTPTransport, "handle_request", sync
+    yield module.AsyncHTTPTransport, "handle_async_request", asynchronous
+
+
+def _requests(module: Any) -> Iterator[_Place]:
+    def hook(original: Callable[..., Any]) -> Callable[..., Any]:
+        def send(self: Any, request: Any, *args: Any, **options: Any) -> Any:
+            if requests_replay.is_playing(self):
+                return original(self, request, *args, **options)
+            for made in _chosen(request.url):
+                if made.player is not None:
+                    try:
+                        return requests_replay.play(self, original, made.player, request, *args, **options)
+                    except ReplayMiss:
+                        if not hands_on(made.player):
+                            raise
+                elif made.record is not None and not requests_capture.is_wired(self) and not is_recorded():
+                    choose = _constant(made.record)
+                    return requests_capture.record(self, original, choose, request, *args, **options)
+            return original(self, request, *args, **options)
+
+        return send
+
+    yield module.adapters.HTTPAdapter, "send", hook
+
+
+def _constant(record: tuple[Sink, int]) -> Choose:
+    return lambda _: record
+
+
+def _aiohttp(module: Any) -> Iterator[_Place]:
+    def hook(original: Callable[..., Any]) -> Callable[..., Any]:
+        async def _request(self: Any, method: str, url: Any, **options: Any) -> Any:
+            if aiohttp_replay.is_playing(self):
+                return await original(self, method, url, **options)
+            for made in _chosen(_absolute(self, url)):
+                if made.player is None:
+                    break
+                try:
+                    return await aiohttp_replay.play(self, original, made.player, method, url, **options)
+                except ReplayMiss as miss:
+                    if not hands_on(made.player):
+                        raise
+                    options = aiohttp_replay.again(options, miss)
+            if aiohttp_capture.is_recording(self) or is_recorded():
+                return await original(self, method, url, **options)
+            return await aiohttp_capture.record(self, original, _records, method, url, **options)
+
+        return _request
+
+    yield module.ClientSession, "_request", hook
+
+
+def _absolute(session: Any, url: Any) -> Any:
+    try:
+        return session._build_url(url)
+    except Exception:  # noqa: BLE001 (aiohttp itself will say what is wrong with it)
+        return _Address("", "", None)
+
+
+_LIBRARIES: Final[dict[str, Callable[[Any], Iterator[_Place]]]] = {
+    **dict.fromkeys(HTTPX, _httpx),
+    "requests": _requests,
+    "aiohttp": _aiohttp,
+}
+
+_LATER: Final = Later(_install)

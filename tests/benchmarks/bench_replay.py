@@ -60,13 +60,13 @@ def timed(work: Callable[[], object]) -> Took:
     return Took(time.perf_counter() - wall, time.process_time() - cpu)
 
 
-def record(store: Store, count: int, gap_us: int = 1000) -> Recording:
+def record(store: Store, count: int, gap_us: int = 1000, head: Head = HEAD) -> Recording:
     """So many events, each a chunk of its own, put into the store as a writer would."""
     request = Request("POST", URL, (("content-type", "application/json"),), b'{"events":%d}' % count)
     opening = Opening(request, time.time_ns() // 1000, "full", 1.0, None, None, None, {})
     recording = opened(opening, uuid7(), uuid7(), Options())
     capture = Capture(recording)
-    capture.head(HEAD, gap_us)
+    capture.head(head, gap_us)
     stored = None
     for number, event in enumerate(events(count), 2):
         capture.data(event, number * gap_us)

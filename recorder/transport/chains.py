@@ -1,9 +1,9 @@
-"""Failures under azure-core, in words and back: what an exception means, how it is stored, and how it is made again.
+"""Failures of clients that are stacks of layers, in words and back: what an exception means, how it is stored and made.
 
-Azure's exceptions are made by azure's own code from those of requests, urllib3 and aiohttp. So the whole chain is
-stored, and at replay the exception is raised again where the library below would have raised it: azure's code turns it
-into its own. The words come from a store, so they choose among exceptions that are loaded already and belong to a few
-known modules; what is not known is left out.
+The exceptions of requests are made by its own code from those of urllib3 and http.client, azure's from those of
+requests and aiohttp. So the whole chain is stored, and at replay the exception is raised again where the library below
+would have raised it: the code above turns it into its own. The words come from a store, so they choose among exceptions
+that are loaded already and belong to a few known modules; what is not known is left out.
 """
 
 from __future__ import annotations
@@ -112,6 +112,7 @@ _KNOWN: Final = frozenset(
     }
 )
 _ERRNO: Final = re.compile(r"\[Errno -?\d+\] ")
+_PAIR: Final = re.compile(r"\('([^']*)', ")
 _READ: Final = re.compile(r"IncompleteRead\((\d{1,7}) bytes read(?:, (\d{1,18}) more expected)?\)")
 
 
@@ -147,6 +148,8 @@ def _made(kind: type[Exception], message: str, errno: object, cause: Sequence[Ex
         ways.insert(0, (kind, _incomplete(kind, int(read[1]), read[2])))
     if cause and kind.__module__ == "requests.exceptions":
         ways.insert(0, (kind, (cause[0],)))  # azure asks for the class of the first argument
+    if cause and (pair := _PAIR.match(message)):
+        ways.insert(0, (kind, (pair[1], cause[0])))
     for way, arguments in ways:
         try:
             error = way(*arguments)

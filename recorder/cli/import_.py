@@ -1,0 +1,127 @@
+"""`recorder import`: recordings out of files, ours or another tool's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import as_json
+from .output import json_line, safe
+
+if TYPE_CHECKING:
+    from recorder.exchange import Imported
+    from recorder.store import Store
+
+__all__ = ["import_"]
+
+#: What is looked for in a folder.
+_SUFFIXES = frozenset({".har", ".json", ".jsonl", ".sse", ".toml", ".yaml", ".yml"})
+
+
+@click.command("import", short_help="Recordings out of files: JSONL, HAR, VCR cassettes, aimock, raw streams.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="FILE...")
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["auto", "jsonl", "har", "cassette", "aimock", "sse"]),
+    default="auto",
+    show_default=True,
+    help="What the files are.",
+)
+@click.option("--to", type=click.Path(path_type=Path, file_okay=False), help="Make recording files there, not a store.")
+@click.option("--url", help="Of a raw stream: what it answers. Default: guessed from its events.")
+@click.option("--method", help="Of a raw stream. Default: POST.")
+@click.option(
+    "--body", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Of a raw stream: the request's body."
+)
+@as_json
+@click.pass_context
+def import_(
+    context: click.Context,
+    /,
+    *,
+    files: tuple[Path, ...],
+    format_: str,
+    to: Path | None,
+    url: str | None,
+    method: str | None,
+    body: Path | None,
+    json_: bool,
+) -> int:
+    """Take recordings out of files into the store, or with --to into recording files for tests.
+
+    Understood are recorder's JSONL, HAR 1.2 (browsers, mitmproxy, Proxyman, PollyJS), cassettes of vcrpy,
+    pytest-recording, VCR, betamax and cassetter (YAML, JSON, TOML), aimock's fixtures, and raw event streams. A folder
+    stands for all such files in it; with --to the files made lie in the same folders below it.
+
+    A file is taken whole or refused whole; importing again changes nothing. What the source did not keep is marked
+    unknown, and `show` says so. The exit code is 2 where a file was refused; the others are imported.
+    """
+    from recorder import config, exchange, match, reader
+    from recorder.errors import UsageError
+    from recorder.store import Store
+
+    settings = config.load(store=context.obj["store"])
+    rule = match.Rule(settings.ignore, settings.match_headers, settings.normalise)
+    asked = exchange.Asked(method, url, None if body is None else body.read_bytes())
+    refused = 0
+    with ExitStack() as stack:
+        store: Store | None = None
+        if to is None:
+            store = stack.enter_context(Store.open(config.store_url(settings.store, create=True), create=True))
+        for path, name in _listed(files):
+            try:
+                if store is None:
+                    assert to is not None
+                    done = exchange.convert(
+                        path, (to / name).with_suffix(".jsonl"), format=format_, asked=asked, rule=rule
+                    )
+                else:
+                    done = exchange.import_file(store, path, format=format_, asked=asked, rule=rule)
+            except UsageError as error:
+                refused += 1
+                click.echo(f"recorder: {safe(str(error))}", err=True)
+                continue
+            _tell(path, done, json_=json_)
+        if store is not None:
+            reader.read_due_all(store)
+    return 2 if refused else 0
+
+
+def _listed(files: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Each file, and where it lies below what was named."""
+    for named in files:
+        if not named.is_dir():
+            yield named, Path(named.name)
+            continue
+        for path in sorted(named.rglob("*")):
+            if path.suffix.lower() in _SUFFIXES and path.is_file():
+                yield path, path.relative_to(named)
+
+
+def _tell(path: Path, done: Imported, *, json_: bool) -> None:
+    unknown: Counter[str] = Counter()
+    for recording in done.recordings:
+        told = recording.ending.detail.get("imported") if recording.ending else None
+        unknown.update(told.get("unknown", ()) if isinstance(told, dict) else ())
+    if json_:
+        json_line(
+            {
+                "file": str(path),
+                "source": done.source,
+                "recordings": [str(recording.recording_id) for recording in done.recordings],
+                "unknown": sorted(unknown),
+                "skipped": list(done.skipped),
+            }
+        )
+        return
+    number = len(done.recordings)
+    line = f"{path}: {number} recording{'s' if number != 1 else ''} of {done.source}"
+    click.echo(safe(f"{line}; unknown: {', '.join(sorted(unknown))}" if unknown else line))
+    for skipped in done.skipped:
+        click.echo(f"recorder: {safe(str(path))}: {safe(skipped)}; left out", err=True)

@@ -1,0 +1,39 @@
+"""Recordings out of a store into files, and back; and what other tools recorded, in.
+
+    payloads   bytes as a member of a JSON line
+    lines      one recording as lines: the grammar of a recording file
+    reading    recording files in      writing    recording files out, and replaced
+    keeping    what of a file stays when the same was recorded again
+    foreign    files of any kind in: cassettes, har, aimock, streams (raw event streams), each by its module
+    building   recordings from what another tool kept, and what of it is unknown
+
+A recording that was imported says so in its `end` event: `imported.from` names the tool, `imported.unknown` what it
+did not keep.
+"""
+
+from __future__ import annotations
+
+from .foreign import FORMATS, Imported, convert, import_file
+from .har import to_har
+from .keeping import same_answer
+from .lines import Entry
+from .reading import read
+from .streams import Asked
+from .writing import Written, entries, lines_of, load, write
+
+__all__ = [
+    "FORMATS",
+    "Asked",
+    "Entry",
+    "Imported",
+    "Written",
+    "convert",
+    "entries",
+    "import_file",
+    "lines_of",
+    "load",
+    "read",
+    "same_answer",
+    "to_har",
+    "write",
+]

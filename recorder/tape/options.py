@@ -1,0 +1,154 @@
+"""What a tape is told: its mode, whose calls it takes, how it answers, and what must hold at its end.
+
+Values come in layers (a test's marker, the command line, a fixture, the configuration file). Of a plain value the
+nearest layer's holds; lists add up, so that no layer can take away what another one asked for. What is never stored
+is nobody's option here: `recorder.redact` has that list alone. Pure; it knows neither pytest nor files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, Final, Literal, TypeAlias, cast, get_args
+
+from recorder import config, match
+from recorder.errors import UsageError
+
+__all__ = ["KNOWN_HOSTS", "MODES", "Mode", "Options", "age"]
+
+#: replay: answered from the file, never from the network. once: recorded where there is no file, else replayed.
+#: record: recorded, and put in the file's place after the test has passed. new: replayed, and what the file has no
+#: answer for is recorded and added. live: neither replayed nor kept.
+Mode: TypeAlias = Literal["replay", "once", "record", "new", "live"]
+MODES: Final[tuple[str, ...]] = get_args(Mode)
+
+#: Whose calls a tape takes when nothing else is said: the hosts of the public LLM APIs (each provider's reference).
+KNOWN_HOSTS: Final = (
+    "*.api.cognitive.microsoft.com",
+    "*.aiplatform.googleapis.com",
+    "*.cognitiveservices.azure.com",
+    "*.models.ai.azure.com",
+    "*.openai.azure.com",
+    "*.services.ai.azure.com",
+    "aiplatform.googleapis.com",
+    "api.anthropic.com",
+    "api.cerebras.ai",
+    "api.cohere.com",
+    "api.deepseek.com",
+    "api.fireworks.ai",
+    "api.groq.com",
+    "api.mistral.ai",
+    "api.openai.com",
+    "api.perplexity.ai",
+    "api.together.xyz",
+    "api.x.ai",
+    "generativelanguage.googleapis.com",
+    "openrouter.ai",
+)
+
+_AGE: Final = re.compile(r"\s*([0-9]{1,6})\s*([smhdw])\s*")
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "mode": MODES,
+    "others": ("pass", "block"),
+    "repeat": get_args(match.Repeat),
+    "stale": ("error", "warn"),
+    "unused": ("error", "warn", "ignore"),
+}
+
+
+def age(text: str) -> int:
+    """Seconds from a text such as `90d`, `12h`, `2w`. Raises UsageError."""
+    found = _AGE.fullmatch(text)
+    if found is None:
+        raise UsageError(f"max_age {text!r} is none: write a number and s, m, h, d or w, as in 90d")
+    return int(found[1]) * _SECONDS[found[2]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How one tape works.
+
+    hosts: whose calls are taken, beside KNOWN_HOSTS and the hosts of base URLs in the environment: `name`,
+        `name:port` or `*.name`. others: calls to all other hosts `pass`, or are blocked (`block`).
+    ignore, match_headers, normalise: what of a request counts, see `recorder.match.Rule`.
+    repeat, pace, chunks, fault: how it is answered, see `recorder.replay.Player` and `recorder replay --fault`.
+    unused: what happens where a recording was not used (error, warn, ignore). max_age: how old recordings may be, such
+        as `90d`; stale: what happens to a test with an older one (error, warn).
+    upstreams: `NAME=URL`, what the tape's server forwards to while it records; default: what the environment's base
+        URLs say, else the public APIs.
+
+    Raises UsageError for a word that is none.
+    """
+
+    mode: Mode = "replay"
+    hosts: tuple[str, ...] = ()
+    others: Literal["pass", "block"] = "pass"
+    ignore: tuple[str, ...] = ()
+    match_headers: tuple[str, ...] = ()
+    normalise: tuple[str, ...] = ()
+    repeat: match.Repeat = "error"
+    pace: str | float = "instant"
+    chunks: str = "recorded"
+    fault: tuple[str, ...] = ()
+    unused: Literal["error", "warn", "ignore"] = "error"
+    max_age: str | None = None
+    stale: Literal["error", "warn"] = "warn"
+    upstreams: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, words in _WORDS.items():
+            value = getattr(self, name)
+            if value not in words:
+                raise UsageError(f"{name} {value!r} is none of {', '.join(words)}")
+        if self.max_age is not None:
+            age(self.max_age)
+        if self.hosts:
+            object.__setattr__(self, "hosts", tuple(map(_host, self.hosts)))
+
+    @classmethod
+    def layered(cls, *layers: Mapping[str, Any]) -> Options:
+        """From layers, the nearest first. What is None in a layer is not said there. Raises UsageError."""
+        known = {field.name: field for field in fields(cls)}
+        given: Any = {}
+        for layer in layers:
+            for name, value in layer.items():
+                if name not in known:
+                    near = get_close_matches(name, known, n=1, cutoff=0.0)[0]
+                    raise UsageError(f"option {name!r} is unknown: did you mean {near!r}?")
+                if value is None:
+                    continue
+                if isinstance(known[name].default, tuple):
+                    given[name] = (*given.get(name, ()), *_texts(name, value))
+                else:
+                    given.setdefault(name, value)
+        lists = {name: _unique(value) for name, value in given.items() if isinstance(value, tuple)}
+        return cls(**{**given, **lists})
+
+    @property
+    def rule(self) -> match.Rule:
+        """What of a request counts. Raises UsageError."""
+        return match.Rule(self.ignore, self.match_headers, self.normalise)
+
+
+def _texts(name: str, value: object) -> tuple[str, ...]:
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, Iterable):
+        found = tuple(value)
+        if all(isinstance(one, str) for one in found):
+            return cast("tuple[str, ...]", found)
+    raise UsageError(f"option {name!r} is wrong: it must be a text or a list of texts")
+
+
+def _unique(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))
+
+
+def _host(name: str) -> str:
+    """A host as it is compared. Raises UsageError for what is none, such as a URL."""
+    wild, plain = ("*.", name[2:]) if name.startswith("*.") else ("", name)
+    return wild + config.hosts([plain])[0]

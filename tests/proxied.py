@@ -1,0 +1,165 @@
+"""A recording proxy in front of upstreams that a test starts: on a thread of this process, or as the program itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from recorder.proxy import Figures, Routes, Service, Settings
+from recorder.store import Store
+from recorder.wire import loop_factory
+from recorder.writer import Writer
+from tests.needs import ROOT
+
+__all__ = ["Program", "Proxied", "killed"]
+
+
+class Proxied:
+    """A proxy for these upstreams (`[NAME=]URL`); a context manager. `url` is where it listens, `path` its store."""
+
+    def __init__(
+        self,
+        path: Path,
+        *upstreams: str,
+        settings: Settings | None = None,
+        plain_loop: bool = False,
+        store: type[Store] = Store,
+        **options: Any,
+    ) -> None:
+        self.path = path
+        self._upstreams = upstreams
+        self._settings = settings
+        self._options = options
+        self._factory: Callable[[], asyncio.AbstractEventLoop] = (
+            asyncio.new_event_loop if plain_loop else loop_factory()
+        )
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+        self.writer = Writer(lambda: store.open(path, create=True))
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, name="proxied", daemon=True)
+        self._thread.start()
+        assert self._started.wait(10)
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
+        assert not self._thread.is_alive(), "the proxy did not stop"
+        assert self.writer.close(20)
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            with asyncio.Runner(loop_factory=self._factory) as runner:
+                self.loop = runner.get_loop()
+                runner.run(self._serve())
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._started.set()
+
+    async def _serve(self) -> None:
+        failures: list[dict[str, Any]] = []
+        self.loop.set_exception_handler(lambda _, context: failures.append(context))
+        self._stop = asyncio.Event()
+        self.service = Service(
+            Routes.of(self._upstreams), self.writer, self._settings, figures=self._figures, **self._options
+        )
+        host, port = await self.service.start("127.0.0.1", 0)
+        self.address = (host, port)
+        scheme = "https" if "tls" in self._options else "http"
+        self.url = f"{scheme}://{host}:{port}"
+        self._started.set()
+        await self._stop.wait()
+        self.service.abort()
+        await asyncio.sleep(0)
+        if failures:
+            raise AssertionError(f"the event loop met {failures}")
+
+    def _figures(self) -> Figures:
+        stats = self.writer.stats
+        return Figures(recordings=stats.recordings, rows=stats.rows, gaps=stats.gaps, queue_bytes=stats.held_bytes)
+
+    def flush(self) -> None:
+        """Wait until all that was recorded is durable."""
+        assert self.writer.flush(20)
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Run a function on the proxy's event loop and give what it gives."""
+
+        async def run() -> Any:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(10)
+
+
+class Program:
+    """`recorder record` in a process of its own."""
+
+    def __init__(self, store: Path, *arguments: str, **environment: str) -> None:
+        command = [sys.executable, "-m", "recorder", "--store", str(store), "record", *arguments]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self._said: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for each in self.process.stderr:
+            self._said.append(each)
+
+    @property
+    def errors(self) -> str:
+        """What it wrote to stderr so far."""
+        return "".join(self._said)
+
+    def url(self) -> str:
+        """Where it listens: the first line of its stdout says so."""
+        assert self.process.stdout is not None
+        first = self.process.stdout.readline()
+        assert re.fullmatch(r"listening on https?://[0-9.]+:[0-9]+\n", first), (first, self.errors)
+        return first.removeprefix("listening on ").strip()
+
+    def end(self, *signals: int) -> tuple[int, str]:
+        """Send it these signals; its exit code and the rest of its stdout."""
+        for number in signals:
+            self.process.send_signal(number)
+            time.sleep(0.3 if len(signals) > 1 else 0)
+        assert self.process.stdout is not None
+        rest = self.process.stdout.read()
+        code = self.process.wait(30)
+        self._reader.join(10)
+        self.process.stdout.close()
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return code, rest
+
+
+@contextlib.contextmanager
+def killed(program: Program) -> Iterator[Program]:
+    """The program, which does not outlive a test that fails."""
+    try:
+        yield program
+    finally:
+        if program.process.poll() is None:
+            program.process.kill()
+            program.end()

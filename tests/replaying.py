@@ -1,0 +1,165 @@
+"""A replay server on a thread of this process, recordings made without a network, a raw connection to hear it by."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, Self
+
+from recorder.capture import Capture
+from recorder.recording import Head, HeaderList, Recording, Request, Transport, uuid7
+from recorder.replay import Player
+from recorder.replay_server import Faults, Service, Settings
+from recorder.store import Append, Store
+from recorder.wire import loop_factory
+from recorder.writer.opening import Opening, Options, opened
+
+__all__ = ["BODY", "EVENTS", "Heard", "Replaying", "asking", "hear", "kept"]
+
+#: The body that `asking` sends and `kept` was asked with.
+BODY: Final = b'{"stream":true}'
+EVENTS: Final[HeaderList] = (("content-type", "text/event-stream"),)
+
+#: Seconds without a byte after which a peer counts as silent.
+SILENT: Final = 0.3
+
+
+class Replaying:
+    """Answers from the store at `path`; a context manager. `url` is where it listens, `said` what it said.
+
+    `options` are the player's. Whatever the event loop complains of fails the test.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        faults: tuple[str, ...] = (),
+        settings: Settings | None = None,
+        plain_loop: bool = False,
+        server: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.said: list[str] = []
+        self._path = path
+        self._faults = Faults.of(faults)
+        self._settings = settings
+        self._server = server or {}
+        self._options = options
+        self._factory: Callable[[], asyncio.AbstractEventLoop] = (
+            asyncio.new_event_loop if plain_loop else loop_factory()
+        )
+        self._started = threading.Event()
+        self._failure: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run, name="replaying", daemon=True)
+        self._thread.start()
+        assert self._started.wait(10)
+        if self._failure is not None:
+            raise self._failure
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(20)
+        assert not self._thread.is_alive(), "the replay server did not stop"
+        if self._failure is not None and error is None:
+            raise self._failure
+
+    def _run(self) -> None:
+        try:
+            with Store.open(self._path, readonly=True) as store, asyncio.Runner(loop_factory=self._factory) as runner:
+                self.loop = runner.get_loop()
+                runner.run(self._serve(store))
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._started.set()
+
+    async def _serve(self, store: Store) -> None:
+        failures: list[dict[str, Any]] = []
+        self.loop.set_exception_handler(lambda _, context: failures.append(context))
+        self._stop = asyncio.Event()
+        player = Player(store, **self._options)
+        self.service = Service(player, self._settings, faults=self._faults, say=self.said.append, **self._server)
+        self.address = await self.service.start("127.0.0.1", 0)
+        scheme = "https" if "tls" in self._server else "http"
+        self.url = f"{scheme}://{self.address[0]}:{self.address[1]}"
+        self._started.set()
+        await self._stop.wait()
+        self.service.abort()
+        await asyncio.sleep(0)
+        if failures:
+            raise AssertionError(f"the event loop met {failures}")
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Run a function on the server's event loop and give what it gives."""
+
+        async def run() -> Any:
+            return function()
+
+        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(10)
+
+
+def asking(*lines: bytes, method: bytes = b"POST", version: bytes = b"HTTP/1.1", body: bytes = BODY) -> bytes:
+    """A request as bytes."""
+    fields = (b"Host: 127.0.0.1", b"Content-Type: application/json", b"Content-Length: %d" % len(body), *lines)
+    return b"%b /v1/chat/completions %b\r\n%b\r\n\r\n%b" % (method, version, b"\r\n".join(fields), body)
+
+
+class Heard(NamedTuple):
+    """What came over a raw connection, and how that ended: fin, reset, or silence."""
+
+    data: bytes
+    ending: str
+
+
+def hear(address: tuple[str, int], asked: bytes) -> Heard:
+    """Send a request and read until nothing comes any more."""
+    data = b""
+    with socket.create_connection(address, 2) as sock:
+        sock.sendall(asked)
+        while True:
+            try:
+                piece = sock.recv(1 << 16)
+            except ConnectionResetError:
+                return Heard(data, "reset")
+            except TimeoutError:
+                return Heard(data, "silence")
+            if not piece:
+                return Heard(data, "fin")
+            data += piece
+            sock.settimeout(SILENT)
+
+
+ASKED: Final = Request("POST", "https://api.openai.com/v1/chat/completions", (), BODY, len(BODY))
+
+
+def kept(
+    path: Path | str,
+    answered: Head | None,
+    *chunks: bytes,
+    ending: str = Transport.EOF,
+    asked: Request = ASKED,
+    **detail: Any,
+) -> Recording:
+    """A recording made without a network, of one chunk each millisecond."""
+    opening = Opening(asked, time.time_ns() // 1000, "full", 1.0, None, None, None, {})
+    recording = opened(opening, uuid7(), uuid7(), Options())
+    capture = Capture(recording)
+    if answered is not None:
+        capture.head(answered, 1000)
+    for number, piece in enumerate(chunks, 2):
+        capture.data(piece, number * 1000)
+    capture.end(ending, (len(chunks) + 2) * 1000, detail=detail)
+    with Store.open(path, create=True) as store:
+        store.append([Append(recording.recording_id, recording, capture.take(), capture.ending)])
+    return recording
