@@ -145,3 +145,20 @@ def test_the_nightly_run_takes_more_examples() -> None:
 
 def test_no_setting_of_the_shell_reaches_a_test() -> None:
     assert [name for name in os.environ if name.startswith(("RECORDER_", "OPENAI_", "ANTHROPIC_"))] == []
+
+
+#: A group that is repeated possessively, or an atomic one, in the text of a regular expression.
+POSSESSIVE: Final = re.compile(r"[^\\(]\)(?:[?*+]|\{+[0-9,%d]+\}+)\+|\(\?>")
+
+
+def test_no_expression_repeats_a_group_possessively() -> None:
+    """Python's engine matches such groups wrongly before 3.11.5 (gh-106052), and Debian 12 has 3.11.2."""
+    assert all(map(POSSESSIVE.search, ["(?:a|b)*+", "(?:a)?+", "(?:a){{1,200}}+", "(?>a)"]))
+    assert not any(map(POSSESSIVE.search, ["[a-z]*+(?:x)+", "(?:x)+y", r"\)++"]))
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for path in (ROOT / "recorder").rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if POSSESSIVE.search(line)
+    ]
+    assert found == []

@@ -43,18 +43,19 @@ class JsonVerdict(NamedTuple):
 _VALUE, _FIRST_VALUE, _FIRST_KEY, _KEY, _COLON, _MORE = range(6)
 
 _BLANKS: Final = re.compile(r"[ \t\n\r]*+")
-# A stretch of a string's inside. Bounded, because the engine remembers each round of a repetition.
-_STRETCH: Final = r'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+){0,1000}+'
+# A stretch of a string's inside. Bounded, because the engine remembers each round of a repetition. (No group here is
+# repeated possessively: before 3.11.5 Python's engine gets that wrong, gh-106052.)
+_STRETCH: Final = r'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+){0,100}'
 _INSIDE: Final = re.compile(_STRETCH)
 _ESCAPE_BEGUN: Final = re.compile(r"\\(?:u[0-9a-fA-F]{0,3})?\Z")
-_DIGITS: Final = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?+[0-9]++)?+"
+_DIGITS: Final = r"-?+(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?+[0-9]++)?"
 _NUMBER: Final = re.compile(_DIGITS)
 _NUMBER_BEGUN: Final = re.compile(r"-?+(?:(?:0|[1-9][0-9]*+)(?:\.|(?:\.[0-9]++)?[eE][+-]?+)?)?\Z")
 _LITERALS: Final = {"t": "true", "f": "false", "n": "null"}
 # Members without brackets, each up to the comma behind it: most of most texts, many at once.
 _SCALAR: Final = rf'(?:"{_STRETCH}"|true|false|null|{_DIGITS})[ \t\n\r]*+,[ \t\n\r]*+'
-_VALUES: Final = re.compile(rf"(?:{_SCALAR}){{1,200}}+")
-_MEMBERS: Final = re.compile(rf'(?:"{_STRETCH}"[ \t\n\r]*+:[ \t\n\r]*+{_SCALAR}){{1,200}}+')
+_VALUES: Final = re.compile(rf"(?:{_SCALAR}){{1,100}}")
+_MEMBERS: Final = re.compile(rf'(?:"{_STRETCH}"[ \t\n\r]*+:[ \t\n\r]*+{_SCALAR}){{1,100}}')
 
 _OPENING: Final = re.compile(r"\[*+")
 

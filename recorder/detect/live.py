@@ -67,9 +67,9 @@ _MEMBER: Final = re.compile(
     rb'\s{0,8}+:\s{0,8}+"(?!")'
 )
 #: The inside of a string. Bounded, because the engine remembers each round of a repetition.
-_INSIDE: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+){0,1000}+', re.DOTALL)
-_BLANK: Final = re.compile(rb"(?: ++|\\[nrt])++")
-_ROW: Final = re.compile(rb"(?: |\\[nrt]){%d,}+" % JSON_BLANKS)
+_INSIDE: Final = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+){0,1000}', re.DOTALL)
+_BLANK: Final = re.compile(rb"(?: ++|\\[nrt])+")
+_ROW: Final = re.compile(rb"(?: |\\[nrt]){%d,}" % JSON_BLANKS)
 #: A quote of the text itself, or a backslash and what it takes the meaning from: escaped once more by the event's JSON.
 _QUOTE: Final = re.compile(rb'\\\\(?:\\.|[^\\]|\Z)|\\"', re.DOTALL)
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from json.decoder import scanstring  # type: ignore[attr-defined]
 from operator import itemgetter
 from typing import Final, TypeAlias
 
@@ -91,9 +92,8 @@ def is_secret(name: bytes) -> bool:
 
 _TOKEN: Final = re.compile(
     r"[ \t\n\r]*+("
-    r'"[^"\\\x00-\x1f]*+(?:\\.[^"\\\x00-\x1f]*+)*+"'
-    r"|[\[\]{},:]"
-    r"|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+"
+    r'["\[\]{},:]'
+    r"|-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?"
     r"|true|false|null|NaN|-?Infinity"
     r"|\Z)"
 )
@@ -131,11 +131,13 @@ def _json(source: str) -> Node:
             opened.append(Array() if kind == "[" else Members())
             expected = _FIRST_ITEM if kind == "[" else _FIRST_NAME
             continue
-        if kind == '"' and expected in {_NAME, _FIRST_NAME}:
-            names.append(_string(text))
-            expected = _COLON
-            continue
-        node = opened.pop() if kind in "]}" else _string(text) if kind == '"' else text.encode("ascii")
+        if kind == '"':
+            string, position = _string(source, position)
+            if expected in {_NAME, _FIRST_NAME}:
+                names.append(string)
+                expected = _COLON
+                continue
+        node = opened.pop() if kind in "]}" else string if kind == '"' else text.encode("ascii")
         expected = _close(node, opened, names)
 
 
@@ -153,11 +155,15 @@ def _close(node: Node, opened: list[Array | Members], names: list[bytes]) -> str
     return _NEXT_ITEM
 
 
-def _string(token: str) -> bytes:
-    """The canonical text of a JSON string token. Raises ValueError at a wrong escape."""
-    if token.isascii() and token.isprintable() and "\\" not in token:
-        return token.encode("ascii")
-    return text_of(json.loads(token))
+def _string(source: str, start: int) -> tuple[bytes, int]:
+    """The canonical text of the JSON string whose inside begins at `start`, and where the text goes on behind it.
+
+    Raises ValueError where it has no end, or a wrong escape or a control character in it.
+    """
+    value, end = scanstring(source, start)
+    if end - start == len(value) + 1 and value.isascii() and value.isprintable():
+        return source[start - 1 : end].encode("ascii"), end
+    return text_of(value), end
 
 
 BOUNDARY: Final = re.compile(r';\s*boundary=(?:"([^"]+)"|([^\s;"]+))', re.IGNORECASE)
