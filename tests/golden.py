@@ -18,10 +18,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recorder.recording import Reading, Request
-from tests.tape import JSON, read, request
+from recorder.recording import Event, Reading, Recording, Request
+from tests.tape import JSON, read, recorded, request
 
-__all__ = ["STREAMS", "as_json", "document_differences", "names", "sidecar", "stream", "stream_reading"]
+__all__ = ["STREAMS", "as_json", "document_differences", "names", "sidecar", "stream", "stream_reading", "tape"]
 
 STREAMS = Path(__file__).parent / "streams"
 
@@ -56,7 +56,12 @@ def stream(name: str) -> tuple[Request, bytes]:
 
 def stream_reading(name: str) -> Reading:
     """How the stream is read."""
-    return read(_request(sidecar(name)["request"]), (STREAMS / f"{name}.sse").read_bytes())
+    return read(*stream(name))
+
+
+def tape(name: str) -> tuple[Recording, list[Event]]:
+    """The stream as a recording and its rows."""
+    return recorded(*stream(name))
 
 
 def as_json(reading: Reading) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 import tracemalloc
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any, NoReturn
 
@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.detect import JsonVerdict, json_reading
+from tests.cost import cost
 
 SCALARS = st.one_of(
     st.none(),
@@ -209,30 +210,13 @@ def _closings(depth: int) -> Iterator[str]:
         yield from (bracket + rest for bracket in "]}" for rest in _closings(depth - 1))
 
 
-def _cost(text: str) -> int:
-    """Traced Python lines and calls of a reading: a measure of work that no busy machine changes."""
-    count = 0
-
-    def trace(*_: object) -> Any:
-        nonlocal count
-        count += 1
-        return trace
-
-    sys.settrace(trace)
-    try:
-        json_reading(text)
-    finally:
-        sys.settrace(None)
-    return count
-
-
 @pytest.mark.parametrize(
     "pattern",
     ["[", '{"a":', "[[],", '{"a":1,"b":[', '"\\n\\n"', '["x",', "[1e5,", "[ ", '{"a":{},', "[null,"],
 )
 def test_work_grows_no_faster_than_the_text(pattern: str) -> None:
     """Also for deep nesting, which never recurses."""
-    costs = [_cost(pattern * 500 * 2**power) for power in range(4)]
+    costs = [cost(partial(json_reading, pattern * 500 * 2**power)) for power in range(4)]
     assert all(more <= 2.2 * less + 100 for less, more in pairwise(costs))
 
 

@@ -7,6 +7,7 @@ import random
 import sys
 import tracemalloc
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from recorder.capture import Capture
 from recorder.detect import LiveDetector, Notice, asks_for_json
 from recorder.detect.runaway import repetition, whitespace
 from recorder.recording import Head, Recording, Request, Row, uuid7
+from tests.cost import cost
 from tests.loopback import Stream, corpus, seeded_cuts
 from tests.needs import need_corpus
 from tests.payloads import compact, frame
@@ -301,22 +303,11 @@ def test_memory_is_a_few_kilobytes_whatever_comes() -> None:
 
 @pytest.mark.parametrize("text", ["x", "\\", '"', '\\"', " ", "\n", "a b\n", "no, ", "é"])
 def test_work_on_one_event_grows_no_faster_than_the_event(text: str) -> None:
-    costs = []
-    for power in range(4):
-        made = rows([text * 20_000 * 2**power, "y"])
-        count = 0
+    def look(power: int) -> None:
+        LiveDetector(uuid7(), json=True).rows(made[power])
 
-        def trace(*_: object) -> Any:
-            nonlocal count
-            count += 1
-            return trace
-
-        sys.settrace(trace)
-        try:
-            LiveDetector(uuid7(), json=True).rows(made)
-        finally:
-            sys.settrace(None)
-        costs.append(count)
+    made = [rows([text * 20_000 * 2**power, "y"]) for power in range(4)]
+    costs = [cost(partial(look, power)) for power in range(4)]
     assert all(more <= 2.2 * less + 100 for less, more in pairwise(costs)), costs
 
 

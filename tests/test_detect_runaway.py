@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import string
-import sys
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 
 from recorder.detect.runaway import ENOUGH, WINDOW, is_loop, repetition, whitespace
 from recorder.recording import Spoken
+from tests.cost import cost
 from tests.spoken import FIRST, STEP_US, spoken, whole
 
 RANDOM = random.Random(7)
@@ -212,23 +212,6 @@ def test_a_window_of_whitespace_or_of_little_repetition_is_no_loop() -> None:
 # -- cost -------------------------------------------------------------------------------------------------------------
 
 
-def _cost(work: Callable[[], object]) -> int:
-    """Traced lines: a measure of work that no busy machine changes."""
-    count = 0
-
-    def trace(*_: object) -> Any:
-        nonlocal count
-        count += 1
-        return trace
-
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(None)
-    return count
-
-
 def _texts(size: int) -> dict[str, Spoken]:
     typed = list(("x" + " " * 30) * size)
     return {
@@ -246,5 +229,5 @@ def _texts(size: int) -> dict[str, Spoken]:
     "look", [lambda told: whitespace(told, json=True), repetition], ids=["whitespace", "repetition"]
 )
 def test_work_grows_no_faster_than_the_text(name: str, look: Callable[[Spoken], object]) -> None:
-    costs = [_cost(partial(look, _texts(100 * 2**power)[name])) for power in range(4)]
+    costs = [cost(partial(look, _texts(100 * 2**power)[name])) for power in range(4)]
     assert all(more <= 2.2 * less + 500 for less, more in pairwise(costs)), costs

@@ -16,6 +16,7 @@ from recorder import demo, reader
 from recorder.dialects import DIALECTS, RAW, by_name, recognise
 from recorder.dialects.base import body_of, error_of, integer, parse, path_of, query_of, string
 from recorder.recording import Event, Reading, Recording, Request, Status, StopReason
+from tests import golden
 from tests.needs import CORPUS, NIGHTLY, need_corpus
 from tests.tape import EVENT_STREAM, JSON, post, read, recorded, request
 
@@ -557,6 +558,17 @@ def test_published_streams_read_as_their_collector_read_them(row: dict[str, str]
         assert reading.total_tokens == usage.get("total")
 
 
+@pytest.mark.parametrize("dialect", [dialect.name for dialect in DIALECTS if dialect is not RAW])
+def test_status_and_stop_reason_are_of_the_neutral_vocabulary_only(dialect: str) -> None:
+    """Whatever the golden and the published streams say, the columns hold words that queries can rely on."""
+    tapes = [golden.tape(name) for name in golden.names(dialect)]
+    tapes += [tape_of(row) for row in STREAMS if by_protocol(row["protocol"]) == dialect]
+    for recording, events in tapes:
+        reading = by_name(recording.dialect).read(recording, events)
+        assert reading.status in set(Status)
+        assert reading.stop_reason in {None, *StopReason}
+
+
 # What, in an event's own bytes, says that a run is completed.
 SAYS_COMPLETED: dict[str, re.Pattern[bytes]] = {
     "assistants": re.compile(rb'"status"\s*:\s*"completed"'),
@@ -673,3 +685,37 @@ def test_payloads_of_any_shape_are_read(protocol: str, sent: list[tuple[str, Any
     assert read(ASKED[protocol], body).dialect == by_protocol(protocol)
     for _, value in sent:
         assert read(ASKED[protocol], json.dumps(value).encode(), headers=JSON).dialect == by_protocol(protocol)
+
+
+# -- published streams of protocols that are not read here -----------------------------------------------------------
+
+# The collector's reading of these is not held against the project's: it says nothing of them, each for this reason.
+NOT_READ = {
+    "other-004": "no request; a Responses stream whose JSON is escaped as a source file had it, so no event is JSON",
+    "other-005": "images",
+    "other-006": "speech",
+    "other-007": "Cohere's chat",
+    "other-008": "Cohere's chat",
+    "other-009": "no request, and the file lacks the blank line that ends its only event",
+    "other-013": "A2A",
+    "other-014": "Cohere's chat",
+    "other-015": "legacy completions",
+    "other-016": "Cohere's chat",
+    "other-017": "MCP",
+}
+
+
+def test_streams_of_other_protocols_are_raw_and_nothing_is_guessed() -> None:
+    """All that are published beside those above."""
+    folder = need_corpus()
+    with (folder / "INDEX.csv").open(newline="") as index:
+        others = [row["id"] for row in csv.DictReader(index) if row["protocol"] not in ASKED]
+    assert {"-".join(name.split("-")[:2]) for name in others} == NOT_READ.keys()
+    assert {path.stem for path in (folder / "other").glob("*.sse")} == set(others)
+    for name in others:
+        told = json.loads((folder / "other" / f"{name}.json").read_bytes())["request"] or {}
+        asked = post(told.get("url") or "https://api.example.com/stream", **(told.get("params") or {}))
+        reading = reader.interpret(*recorded(asked, (folder / "other" / f"{name}.sse").read_bytes()))
+        assert (reading.dialect, reading.status, reading.stop_reason) == ("raw", Status.UNKNOWN, None)
+        assert (reading.complete, reading.input_tokens, reading.output_tokens) == (None, None, None)
+        assert "reader_error" not in reading.flags

@@ -13,8 +13,8 @@ from recorder.dialects.asked import Limit, changes, outside, same
 LIMITS = {
     "temperature": Limit(0, 2),
     "max_prompt_tokens": Limit(low=256),
-    "tools": Limit(high=20),
-    "name": Limit(high=64, text=True),
+    "tools": Limit(high=20, of="list"),
+    "name": Limit(high=64, of="text"),
 }
 
 
@@ -29,10 +29,13 @@ LIMITS = {
         ({"temperature": True}, []),
         ({"temperature": {"odd": 1}}, []),
         ({"temperature": "hot"}, []),
+        ({"temperature": [0, 1, 2]}, []),
         ({"tools": "x" * 50}, []),
         ({"name": "n" * 64}, []),
         ({"name": "n" * 65}, ["name"]),
         ({"name": 65}, []),
+        ({"name": ["n"] * 65}, []),
+        ({"tools": 21}, []),
         ({"max_prompt_tokens": 256}, []),
         ({"max_prompt_tokens": 255}, ["max_prompt_tokens"]),
         ({"tools": [{}] * 20}, []),

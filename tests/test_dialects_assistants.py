@@ -512,11 +512,8 @@ def test_a_doubled_piece_is_told() -> None:
     assert reading.text == swapped.text == f"{SAID}\n\nThree are under repair."
 
 
-def test_reasons_of_the_neutral_vocabulary_only() -> None:
-    """Whatever the streams say, the columns hold words that queries can rely on; and facts stay small."""
+def test_facts_stay_small() -> None:
+    """Whatever the streams say, but for the texts that they hold."""
     for path in comparable():
-        reading = ours(path)
-        assert reading.status in set(Status)
-        assert reading.stop_reason in {None, *StopReason}
-        small = {name: value for name, value in reading.facts.items() if name != "content"}
+        small = {name: value for name, value in ours(path).facts.items() if name != "content"}
         assert len(json.dumps(small)) < 1500

@@ -71,7 +71,8 @@ def test_a_message_added_keeps_its_ids_its_parameters_and_their_limits() -> None
     assert reading.flags == ("outside_limits",)
     refused = read(asked, b'{"error":{"message":"no","code":"bad"}}', status=404, headers=JSON)
     assert (refused.status, refused.flags) == (Status.UNKNOWN, ("http_error", "outside_limits"))
-    assert refused.facts["evidence"]["error"]["code"] == "bad"
+    assert refused.facts["evidence"]["error"] == {"code": "bad", "position": 1}
+    assert refused.facts["content"] == {"error_message": "no"}
     silent = read(asked, None, ending="connect_error")
     assert (silent.thread_id, silent.complete, silent.is_run) == ("thread_9", False, False)
 

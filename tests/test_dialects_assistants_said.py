@@ -195,13 +195,7 @@ def test_text_calls_and_usage_are_what_the_sdk_accumulates(path: Path) -> None:
         messages, steps = had(told.get_final_messages), had(told.get_final_run_steps)
         usage = getattr(told.current_run, "usage", None)
     reading = ours(path)
-    texts = ["".join(part.text.value for part in message.content if part.type == "text") for message in messages]
-    assert (reading.text or "") == "\n\n".join(filter(None, texts))
-    refusals = [part.refusal for message in messages for part in message.content if part.type == "refusal"]
-    assert dict(reading.facts.get("content", {})).get("refusals", []) == refusals
-    assert reading.input_tokens == (usage and usage.prompt_tokens)
-    assert reading.output_tokens == (usage and usage.completion_tokens)
-    assert reading.total_tokens == (usage and usage.total_tokens)
+    assert_said(reading, messages, usage)
     if name not in ABRIDGED_CALLS:
         assert told_by(steps).items() <= calls_of(reading).items()
         assert (
@@ -211,6 +205,16 @@ def test_text_calls_and_usage_are_what_the_sdk_accumulates(path: Path) -> None:
     used = {name: step.usage.total_tokens for name, step in ended.items() if step.usage}
     counted = [step for step in reading.facts.get("steps", ()) if "usage" in step]
     assert {step["id"]: step["usage"]["total_tokens"] for step in counted} == used
+
+
+def assert_said(reading: Reading, messages: list[Any], usage: Any) -> None:
+    texts = ["".join(part.text.value for part in message.content if part.type == "text") for message in messages]
+    assert (reading.text or "") == "\n\n".join(filter(None, texts))
+    refusals = [part.refusal for message in messages for part in message.content if part.type == "refusal"]
+    assert dict(reading.facts.get("content", {})).get("refusals", []) == refusals
+    assert reading.input_tokens == (usage and usage.prompt_tokens)
+    assert reading.output_tokens == (usage and usage.completion_tokens)
+    assert reading.total_tokens == (usage and usage.total_tokens)
 
 
 def azure_handler(base: Any) -> Any:

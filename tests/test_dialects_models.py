@@ -23,6 +23,17 @@ from tests.tape import request
         ("anthropic/claude-sonnet-4.6", "anthropic/claude-4.6-sonnet-20260217", True),
         ("anthropic/claude-sonnet-4.6", "anthropic/claude-4.5-sonnet-20250929", False),
         ("o3-mini", "o3", False),
+        ("gpt-4", "gpt-4-0613", True),
+        ("openai/gpt-4o", "gpt-4o-2024-08-06", True),
+        ("mistral-small-2506", "mistral-small-latest", True),
+        ("claude-3-7-sonnet", "claude-3-7-sonnet@20250219", True),
+        ("gemini-2.0-flash", "models/gemini-2.0-flash-001", True),
+        ("deepseek/deepseek-r1:free", "deepseek/deepseek-r1", True),
+        ("llama3.1:8b", "llama3.1:8b", True),
+        ("GPT-4o", "gpt-4o", True),
+        ("llama3.1:8b", "llama3.1:70b", False),
+        ("claude-3", "claude-3-5", False),
+        ("openrouter/auto", "anthropic/claude-sonnet-4.5", False),
     ],
 )
 def test_the_model_that_answered_is_the_one_asked_for(asked: str, served: str, is_so: bool) -> None:

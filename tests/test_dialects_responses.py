@@ -17,13 +17,14 @@ from hypothesis import strategies as st
 
 from recorder.dialects import by_name
 from recorder.dialects.responses_stream import EVENTS
-from recorder.recording import Event, Reading, Recording, Request, Status, StopReason, UsageQuality
+from recorder.recording import Event, Reading, Request, Status, StopReason, UsageQuality
 from recorder.sse import payload
 from tests import golden
+from tests.damage import damaged
 from tests.needs import CORPUS, need_corpus
 from tests.payloads import frame, response, response_event
 from tests.responses import CREATE, PLAIN, begun, document, ended, payloads, stream
-from tests.tape import JSON, post, read, recorded, request
+from tests.tape import JSON, post, read, request
 
 RESPONSES = by_name("responses")
 STREAMS = golden.names("responses")
@@ -328,13 +329,7 @@ def test_figures_that_are_none_are_kept_as_they_came() -> None:
 # -- bytes from strangers ---------------------------------------------------------------------------------------------
 
 
-def tape(name: str) -> tuple[Recording, list[Event]]:
-    told = golden.sidecar(name)["request"]
-    body = b"" if told.get("body") is None else json.dumps(told["body"]).encode()
-    return recorded(request(told["method"], told["url"], body), (golden.STREAMS / f"{name}.sse").read_bytes())
-
-
-TAPES = {name: tape(name) for name in STREAMS}
+TAPES = {name: golden.tape(name) for name in STREAMS}
 
 
 def announces_completion(events: list[Event]) -> bool:
@@ -347,18 +342,7 @@ def test_a_stream_that_was_tampered_with_is_read_and_never_completed_without_its
     """Events removed, doubled, moved, or all cut off from somewhere on."""
     name = data.draw(st.sampled_from(STREAMS))
     recording, whole = TAPES[name]
-    events = list(whole)
-    for _ in range(data.draw(st.integers(1, 3))):
-        how = data.draw(st.sampled_from(["removed", "doubled", "moved", "cut"]))
-        where = data.draw(st.integers(0, len(events) - 1))
-        if how == "cut":
-            del events[max(1, where) :]
-        elif how == "doubled":
-            events.insert(where, events[where])
-        else:
-            taken = events.pop(where)
-            if how == "moved" or not events:
-                events.insert(data.draw(st.integers(0, len(events))), taken)
+    events = damaged(data, whole)
     reading = RESPONSES.read(recording, events)
     if reading.status in (Status.COMPLETED, Status.REQUIRES_ACTION):
         assert announces_completion(events)

@@ -93,11 +93,7 @@ def test_everything_that_was_spelled_out() -> None:
 @pytest.mark.parametrize("name", STREAMS)
 def test_pieces_are_where_they_say(name: str) -> None:
     """The piece at an offset came with the event at that position, at that time."""
-    asked = golden.sidecar(name)["request"]
-    body = b"" if asked.get("body") is None else json.dumps(asked["body"]).encode()
-    recording, events = recorded(
-        request(asked["method"], asked["url"], body), (golden.STREAMS / f"{name}.sse").read_bytes()
-    )
+    recording, events = golden.tape(name)
     for one in RESPONSES.read(recording, events).spoken:
         assert len(one.offsets) == len(one.positions)
         assert len(one.times) in (0, len(one.offsets))

@@ -7,7 +7,7 @@ there are, and which limits, is a dialect's to say.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 __all__ = ["METADATA", "Limit", "changes", "outside", "same"]
 
@@ -16,11 +16,11 @@ _MOST: Final = 64
 
 
 class Limit(NamedTuple):
-    """What a number may be, or the length of a list, or (`text`) of a text: from `low` to `high`, both included."""
+    """From `low` to `high`, both included: what a number may be, or the length of a list or of a text."""
 
     low: float | None = None
     high: float | None = None
-    text: bool = False
+    of: Literal["number", "list", "text"] = "number"
 
     def holds(self, size: float) -> bool:
         """Whether the size is within."""
@@ -39,23 +39,22 @@ METADATA: Final = (Limit(high=16), Limit(high=64), Limit(high=512))
 def outside(parameters: Mapping[str, Any], limits: Mapping[str, Limit]) -> list[dict[str, Any]]:
     """What of the parameters is outside its limit: `parameter`, `limit` in words, and the `size` it has.
 
-    `limits` go by name. Metadata is checked by its own rule whenever it is
-    there. What is absent, null, or of a type that no limit is about, is within.
+    `limits` go by name. Metadata is checked by its own rule whenever it is there. What is absent, null, or of another
+    type than its limit is about, is within.
     """
     found = []
     for name, limit in limits.items():
-        size = _size(parameters.get(name), text=limit.text)
+        size = _size(parameters.get(name), limit.of)
         if size is not None and not limit.holds(size):
             found.append({"parameter": name, "limit": str(limit), "size": size})
     return found + _metadata(parameters.get("metadata"))
 
 
-def _size(value: object, *, text: bool) -> float | None:
-    if isinstance(value, str if text else list):
-        return len(value)
-    if text:
-        return None
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+def _size(value: object, of: str) -> float | None:
+    """What is measured; None where the value is of another type."""
+    if of == "number":
+        return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    return len(value) if isinstance(value, str if of == "text" else list) else None
 
 
 def _metadata(metadata: object) -> list[dict[str, Any]]:

@@ -28,13 +28,16 @@ from recorder.dialects.base import (
     dig,
     digest,
     error_of,
+    error_told,
+    flags_of,
     integer,
+    mapping,
     parse,
     reason_of_error,
     string,
     without_absent,
 )
-from recorder.dialects.usage import tokens
+from recorder.dialects.usage import fills, tokens
 from recorder.recording import Event, Reading, Recording, Request, Status, StopReason, UsageQuality
 
 __all__ = ["Assistants", "Route", "route"]
@@ -94,20 +97,19 @@ class Assistants:
 def _linked(request: Request, where: Route, answer: Answer) -> Reading:
     """What is said to a thread, or asked of it, outside a run."""
     value = answer.json()
-    error = error_of(value)
+    error, message = error_told(error_of(value), answer.body_position)
     kind = dig(value, "object")
     parameters = asked(request)
-    limits = broken_limits(parameters)
-    flags = {*answer.judge(asked=False, terminal=True, marker=True), *(("outside_limits",) if limits else ())}
-    metadata = _either(dig(value, "metadata"), parameters.get("metadata"))
     listed = dig(value, "data")
     facts = without_absent(
-        evidence={"error": {**error, "position": answer.body_position}} if error else None,
+        evidence={"error": error} if error else None,
         messages=[_message_of(value)] if kind == "thread.message" and not error else None,
         listed=len(listed) if isinstance(listed, list) else None,
-        limits=limits or None,
+        limits=broken_limits(parameters) or None,
+        content={"error_message": message} if message else None,
         **answer.facts(),
     )
+    answer.flags |= flags_of(facts)
     return Reading(
         dialect=Assistants.name,
         action=where.action,
@@ -117,8 +119,8 @@ def _linked(request: Request, where: Route, answer: Answer) -> Reading:
         or string(dig(value, "thread_id"))
         or (string(dig(value, "id")) if kind == "thread" else None),
         parameters=None if request.body is None else parameters,
-        metadata=metadata if isinstance(metadata, dict) else None,
-        flags=tuple(sorted(flags)),
+        metadata=mapping(_either(dig(value, "metadata"), parameters.get("metadata"))),
+        flags=answer.judge(asked=False, terminal=True, marker=True),
         facts=facts,
     )
 
@@ -147,62 +149,66 @@ def _reading(request: Request, where: Route, told: Told, answer: Answer) -> Read
     parameters, run = asked(request), told.run
     sent = hot(where, parameters)
     caps = {cap: _either(integer(run.get(cap)), sent.get(cap)) for cap in CAPS}
-    used = {cap: integer(dig(told.usage, count)) for cap, count in CAPS.items()}
-    reached = [cap for cap in CAPS if _fills(used[cap], caps[cap])]
+    reached = [cap for cap, count in CAPS.items() if fills(integer(dig(told.usage, count)), caps[cap])]
     status = _status(told, continues=where.run_id is not None, refused=answer.refused)
     reason, raw = _reason(told, status, caps, reached)
-    usage, usage_flags = _usage(told)
+    usage, odd = _usage(told)
     said = told.messages.told()
     differs = answer.streamed and said.differ
     _compare(told, status, answer, text=differs)
     terminal = told.failed or finality(told.status) > IN_PROGRESS
-    flags = {
-        *answer.judge(
-            asked=sent.get("stream") is True, terminal=terminal, marker=told.marker is not None or told.failed
-        ),
-        *usage_flags,
-    }
     facts = _facts(where, parameters, told, said, answer)
-    found = {
-        "disagreement": told.disagreements,
-        "echo_differs": "echo_differs" in facts,
-        "outside_limits": "limits" in facts,
-        "input_cap_reached": "max_prompt_tokens" in reached,
-        "output_cap_reached": "max_completion_tokens" in reached,
-        "step_usage_sum": _steps_contradict(told, flags),
-        "text_differs": differs,
-        "tool_call_open": answer.streamed and told.calls.open(),
-    }
-    metadata = run.get("metadata", parameters.get("metadata"))
+    answer.flags |= odd | flags_of(
+        facts,
+        input_cap_reached="max_prompt_tokens" in reached,
+        output_cap_reached="max_completion_tokens" in reached,
+        step_usage_sum=_steps_contradict(told, answer.flags),
+        text_differs=differs,
+        tool_call_open=answer.streamed and told.calls.open(),
+    )
+    marked = told.marker is not None or told.failed
+    firsts = [first for first in (told.messages.first_us, told.calls.first_us) if first is not None]
     return Reading(
-        dialect=Assistants.name,
-        action=where.action,
+        **_identity(where, told, sent),
+        **_worked_with(run, parameters, sent),
+        **caps,
+        **usage,
         status=status,
         stop_reason=reason,
         stop_reason_raw=raw,
         complete=terminal if answer.streamed else told.whole,
-        provider_run_id=string(run.get("id")) or string(where.run_id) or told.ids.get("run_id"),
-        opens_run=where.run_id is None,
-        continues=string(where.run_id),
-        model=string(run.get("model")) or sent.get("model"),
-        assistant_id=string(run.get("assistant_id")) or told.ids.get("assistant_id") or sent.get("assistant_id"),
-        thread_id=string(run.get("thread_id")) or told.ids.get("thread_id") or sent.get("thread_id"),
         parameters=None if request.body is None else parameters,
-        max_prompt_tokens=caps["max_prompt_tokens"],
-        max_completion_tokens=caps["max_completion_tokens"],
-        truncation_strategy=strategy(run.get("truncation_strategy")) or sent.get("truncation_strategy"),
-        response_format=format_of(run.get("response_format"), parameters.get("response_format")),
-        ttft_us=min(
-            (first for first in (told.messages.first_us, told.calls.first_us) if first is not None), default=None
-        ),
+        ttft_us=min(firsts, default=None),
         ttft_visible_us=told.messages.first_us,
         text=said.text,
-        metadata=metadata if isinstance(metadata, dict) else None,
-        flags=tuple(sorted({*flags, *(flag for flag, is_so in found.items() if is_so)})),
+        flags=answer.judge(asked=sent.get("stream") is True, terminal=terminal, marker=marked),
         facts=facts,
         spoken=(*said.spoken, *told.calls.spoken()),
-        **usage,
     )
+
+
+def _identity(where: Route, told: Told, sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the reading that say which run it is, of what: the Run's word first, then steps' and messages'."""
+    run, run_id = told.run, string(where.run_id)
+    return {
+        "dialect": Assistants.name,
+        "action": where.action,
+        "provider_run_id": string(run.get("id")) or run_id or told.ids.get("run_id"),
+        "opens_run": where.run_id is None,
+        "continues": run_id,
+        "assistant_id": string(run.get("assistant_id")) or told.ids.get("assistant_id") or sent.get("assistant_id"),
+        "thread_id": string(run.get("thread_id")) or told.ids.get("thread_id") or sent.get("thread_id"),
+    }
+
+
+def _worked_with(run: Mapping[str, Any], parameters: Mapping[str, Any], sent: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the reading that say what the run worked with: the Run's word first, then the request's."""
+    return {
+        "model": string(run.get("model")) or sent.get("model"),
+        "truncation_strategy": strategy(run.get("truncation_strategy")) or sent.get("truncation_strategy"),
+        "response_format": format_of(run.get("response_format"), parameters.get("response_format")),
+        "metadata": mapping(run.get("metadata", parameters.get("metadata"))),
+    }
 
 
 def _status(told: Told, *, continues: bool, refused: bool) -> str:
@@ -243,10 +249,6 @@ def _limit(told: Told, raw: str | None, caps: _Caps, reached: list[str]) -> str 
             told.disagree("usage")
         return _REASON[reached[0]]
     return _REASON.get(raw or "")
-
-
-def _fills(used: int | None, cap: int | None) -> bool:
-    return used is not None and cap is not None and used >= cap
 
 
 def _either(one: Any, other: Any) -> Any:
@@ -312,14 +314,10 @@ def _steps_contradict(told: Told, flags: set[str]) -> bool:
 
 def _facts(where: Route, parameters: dict[str, Any], told: Told, said: Said, answer: Answer) -> dict[str, Any]:
     """What has no column. All that is content stands under `content`, so that it can be left out in one piece."""
-    evidence = dict(told.evidence)
-    message = None
-    if "error" in evidence:
-        evidence["error"] = dict(evidence["error"])
-        message = evidence["error"].pop("message", None)
-    if told.marker is not None:
-        evidence["end_marker"] = {"position": told.marker}
-    instructions = string(told.run.get("instructions"))
+    error, message = error_told(told.evidence.get("error"), None)
+    evidence = told.evidence | without_absent(
+        error=error, end_marker={"position": told.marker} if told.marker is not None else None
+    )
     content = without_absent(
         tool_calls=told.calls.facts() or None, refusals=said.refusals or None, error_message=message
     )
@@ -332,7 +330,7 @@ def _facts(where: Route, parameters: dict[str, Any], told: Told, said: Said, ans
         steps=[_briefly(step) for step in told.steps.values()] or None,
         step_usage={name: steps[name] for name in COUNTS if name in steps} or None,
         limits=broken_limits(parameters) or None,
-        instructions_hash=digest(instructions) if instructions else None,
+        instructions_hash=digest(string(told.run.get("instructions"))),
         in_progress_us=told.in_progress_us,
         content=content or None,
         **(echo(parameters, told.run) if where.action in OPENERS else {}),

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import unquote_plus
 
 from recorder.dialects.asked import Limit, changes, outside, same
 from recorder.dialects.assistants_routes import Route
-from recorder.dialects.base import body_of, dig, integer, string, without_absent
+from recorder.dialects.base import body_of, dig, integer, query_pairs, string, without_absent
 from recorder.dialects.models import same_model
 from recorder.recording import Request
 
@@ -36,15 +35,11 @@ _LIMITS: Final = {
     "max_prompt_tokens": Limit(low=256),
     "max_completion_tokens": Limit(low=256),
     "truncation_strategy.last_messages": Limit(low=1),
-    "tools": Limit(high=20),
-    "tool_resources.code_interpreter.file_ids": Limit(high=20),
-    "tool_resources.file_search.vector_store_ids": Limit(high=1),
-    "response_format.json_schema.name": Limit(high=64, text=True),
+    "tools": Limit(high=20, of="list"),
+    "tool_resources.code_interpreter.file_ids": Limit(high=20, of="list"),
+    "tool_resources.file_search.vector_store_ids": Limit(high=1, of="list"),
+    "response_format.json_schema.name": Limit(high=64, of="text"),
 }
-#: Of these the value counts; of the others the length does.
-_NUMBERS: Final = frozenset(
-    {*("temperature", "top_p", "max_prompt_tokens", "max_completion_tokens"), "truncation_strategy.last_messages"}
-)
 _LIMITED: Final = frozenset({"metadata", "thread", *(name.split(".")[0] for name in _LIMITS)})
 _PATHS: Final = tuple((name, name.split(".")) for name in _LIMITS if "." in name)
 
@@ -66,16 +61,8 @@ _FILLED_IN: Final = frozenset({"response_format", "tool_choice", "tools", "trunc
 def asked(request: Request) -> dict[str, Any]:
     """As `Dialect.asked`. `include` of the query is a list, whether it was sent as `include` or as `include[]`."""
     parameters = body_of(request)
-    included = _included(request)
+    included = [value for name, value in query_pairs(request) if name in ("include", "include[]")]
     return {**parameters, "include": included} if included else parameters
-
-
-def _included(request: Request) -> list[str]:
-    if "include" not in request.url:
-        return []
-    _, _, query = request.url.split("#", 1)[0].partition("?")
-    pairs = (pair.partition("=") for pair in query.split("&"))
-    return [unquote_plus(value) for name, _, value in pairs if unquote_plus(name) in ("include", "include[]")]
 
 
 def hot(where: Route | None, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,7 +97,6 @@ def broken_limits(parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
     if _LIMITED.isdisjoint(parameters):
         return []
     flat = {**parameters, **{name: dig(parameters, *path) for name, path in _PATHS}}
-    flat = {name: value for name, value in flat.items() if not (name in _NUMBERS and isinstance(value, (str, list)))}
     of_thread = outside({"metadata": dig(parameters, "thread", "metadata")}, {})
     return outside(flat, _LIMITS) + [{**found, "parameter": f"thread {found['parameter']}"} for found in of_thread]
 

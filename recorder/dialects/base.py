@@ -14,6 +14,7 @@ from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import Any, Final, Protocol
+from urllib.parse import parse_qsl
 
 from pydantic_core import from_json
 
@@ -23,6 +24,7 @@ from recorder.recording import Event, Head, Kind, Reading, Recording, Request, S
 __all__ = [
     "ODD",
     "REASON_OF_STATUS",
+    "WEIGHT",
     "Answer",
     "Dialect",
     "Texts",
@@ -30,11 +32,15 @@ __all__ = [
     "dig",
     "digest",
     "error_of",
+    "error_told",
+    "flags_of",
     "integer",
     "is_token",
+    "mapping",
     "parse",
     "path_of",
     "query_of",
+    "query_pairs",
     "reason_of_error",
     "string",
     "without_absent",
@@ -130,6 +136,11 @@ def integer(value: object) -> int | None:
     return value
 
 
+def mapping(value: object) -> dict[str, Any] | None:
+    """A JSON object; None for anything else."""
+    return value if isinstance(value, dict) else None
+
+
 def dig(value: Any, *path: str) -> Any:
     """The value below nested JSON objects; None where the path ends early."""
     for name in path:
@@ -165,9 +176,9 @@ def without_absent(**values: Any) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def digest(text: str) -> str:
-    """A short name for a text (the instructions of a run): 16 hexadecimal digits of its SHA-256."""
-    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+def digest(text: str | None) -> str | None:
+    """A short name for a text (the instructions of a run): 16 hexadecimal digits of its SHA-256. None for no text."""
+    return None if text is None else hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 # -- the request ------------------------------------------------------------------------------------------------------
@@ -184,9 +195,17 @@ def path_of(request: Request) -> str:
 
 def query_of(request: Request) -> dict[str, str]:
     """The query of the request's URL as sent, not percent-decoded; the last of several equal names counts."""
-    _, _, query = request.url.split("#", 1)[0].partition("?")
-    pairs = (pair.partition("=") for pair in query.split("&") if pair)
+    pairs = (pair.partition("=") for pair in _query(request).split("&") if pair)
     return {name: value for name, _, value in pairs}
+
+
+def query_pairs(request: Request) -> list[tuple[str, str]]:
+    """The names and values of the request's query in order, percent-decoded."""
+    return parse_qsl(_query(request), keep_blank_values=True)
+
+
+def _query(request: Request) -> str:
+    return request.url.split("#", 1)[0].partition("?")[2]
 
 
 def body_of(request: Request) -> dict[str, Any]:
@@ -456,6 +475,30 @@ def is_token(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
+# -- what it amounts to -----------------------------------------------------------------------------------------------
+
+#: Facts that are worth a flag wherever there are any.
+_FLAGS: Final[Mapping[str, str]] = {
+    "disagreements": "disagreement",
+    "echo_differs": "echo_differs",
+    "limits": "outside_limits",
+}
+
+
+def flags_of(facts: Mapping[str, Any], **found: object) -> set[str]:
+    """The flags that facts raise by being there, and the names of what else was found."""
+    return {flag for fact, flag in _FLAGS.items() if fact in facts} | {name for name, is_so in found.items() if is_so}
+
+
+def error_told(error: Mapping[str, Any] | None, position: int | None) -> tuple[dict[str, Any] | None, str | None]:
+    """An error as evidence, with the position of the event that told it, and apart from that its message, which is
+    content. (None, None) where there was no error; {} is one that says nothing."""
+    if error is None:
+        return None, None
+    evidence = {name: value for name, value in error.items() if name != "message"}
+    return evidence | without_absent(position=position), error.get("message")
+
+
 #: What a neutral stop reason follows from when nothing but the status is said.
 REASON_OF_STATUS: Final[Mapping[str, str]] = {
     Status.COMPLETED: StopReason.STOP,
@@ -463,6 +506,16 @@ REASON_OF_STATUS: Final[Mapping[str, str]] = {
     Status.FAILED: StopReason.ERROR,
     Status.CANCELLED: StopReason.CANCELLED,
     Status.EXPIRED: StopReason.EXPIRED,
+}
+
+#: Of several answers to one request the one with the most to tell stands for all.
+WEIGHT: Final[Mapping[Status, int]] = {
+    Status.COMPLETED: 0,
+    Status.REQUIRES_ACTION: 1,
+    Status.UNKNOWN: 2,
+    Status.INCOMPLETE: 3,
+    Status.CANCELLED: 4,
+    Status.FAILED: 5,
 }
 
 #: `code` or `type` of an error that says more than that there was one: OpenAI and Azure; llama.cpp's server.

@@ -16,11 +16,15 @@ from recorder.dialects import chat_usage
 from recorder.dialects.asked import Limit
 from recorder.dialects.base import (
     ODD,
+    WEIGHT,
     Answer,
     body_of,
     dig,
     digest,
+    error_told,
+    flags_of,
     integer,
+    mapping,
     parse,
     path_of,
     query_of,
@@ -28,9 +32,10 @@ from recorder.dialects.base import (
     string,
     without_absent,
 )
-from recorder.dialects.chat_finish import WEIGHT, Verdict, forced, meaning, verdict
+from recorder.dialects.chat_finish import Verdict, forced, meaning, verdict
 from recorder.dialects.chat_told import Choice, Key, Told
 from recorder.dialects.models import is_deployment, same_model
+from recorder.dialects.usage import fills
 from recorder.recording import Event, Reading, Recording, Request, Spoken, Status, StopReason, storable
 
 __all__ = ["Chat"]
@@ -45,10 +50,9 @@ _LIMITS: Final[Mapping[str, Limit]] = {
     "top_logprobs": Limit(0, 20),
     "frequency_penalty": Limit(-2, 2),
     "presence_penalty": Limit(-2, 2),
-    "stop": Limit(high=4),
-    "tools": Limit(high=128),
+    "stop": Limit(high=4, of="list"),
+    "tools": Limit(high=128, of="list"),
 }
-_LISTS: Final = frozenset({"stop", "tools"})
 
 #: As many choices are told of one by one, the most that can be asked for.
 _MOST: Final = 128
@@ -71,8 +75,7 @@ class Chat:
 
     def asked(self, request: Request) -> dict[str, Any]:
         """As `Dialect.asked`."""
-        body = body_of(request)
-        return {**query_of(request), **body} if body else {}
+        return _asked(request, body_of(request))
 
     def read(self, recording: Recording, events: Iterable[Event]) -> Reading:
         """As `Dialect.read`. A stream and the same completion as one JSON give the same status, reason and usage."""
@@ -110,6 +113,10 @@ def _parameters(body: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+def _asked(request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    return {**query_of(request), **body} if body else {}
+
+
 def _instructions(body: Mapping[str, Any]) -> str | None:
     """The leading system or developer message: its text, or the texts of its parts."""
     messages = body.get("messages")
@@ -130,16 +137,6 @@ def _response_format(body: Mapping[str, Any]) -> str | None:
 
 def _choices_asked(body: Mapping[str, Any]) -> int:
     return max(integer(body.get("n")) or 1, 1)
-
-
-def _outside(body: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What of the parameters is outside its limit; of another type than its limit is about, nothing is."""
-    about = {
-        name: value
-        for name, value in body.items()
-        if isinstance(value, list if name in _LISTS else (int, float, dict)) and (name in _LIMITS or name == "metadata")
-    }
-    return parameter_set.outside(about, _LIMITS)
 
 
 # -- what came back ---------------------------------------------------------------------------------------------------
@@ -198,29 +195,21 @@ def _reading(request: Request, told: Told, answer: Answer) -> Reading:
     """All of it, weighed."""
     body = body_of(request)
     hot = _parameters(body)
-    ended = _ended(told, body, answer)
-    verdicts = _verdicts(told, body)
     spoken = told.spoken()
-    standing = max(verdicts, key=lambda pair: WEIGHT[pair[1].status], default=None)
-    status, reason = _outcome(told, answer, standing[1] if standing and ended else None)
-    raw = standing[0].finish if standing else None
-    if told.error is not None:
-        raw = told.error.get("code") or told.error.get("type")
+    ended, verdicts = _ended(told, body, answer), _verdicts(told, body)
     terminal = ended or told.error is not None
+    standing = max(verdicts, key=lambda pair: WEIGHT[pair[1].status], default=None)
     _contradictions(told, verdicts, ended=ended)
-    usage, usage_flags = chat_usage.fields(told.usage, final=_final(told, terminal=terminal))
+    status, reason, raw = _outcome(told, answer, standing, ended=ended)
+    usage, odd = chat_usage.fields(told.usage, final=_final(told, terminal=terminal))
     cap = hot.get("max_completion_tokens")
-    differs = _differing(request, body, told, ended=ended)
-    limits = _outside(body)
-    flags = {
-        "disagreement": told.disagreements,
-        "echo_differs": differs,
-        "outside_limits": limits,
-        "output_cap_reached": _cap_reached(cap, usage.get("output_tokens"), len(told.choices)),
-        "tool_call_open": any(_open(choice, spoken) for choice in told.choices.values()),
-    }
-    answer.flags |= usage_flags | {flag for flag, raised in flags.items() if raised}
-    metadata = body.get("metadata")
+    facts = {**_compared(request, body, told, ended=ended), **_facts(body, told, answer, standing)}
+    answer.flags |= odd | flags_of(
+        facts,
+        output_cap_reached=_cap_reached(cap, usage.get("output_tokens"), len(told.choices)),
+        tool_call_open=any(_open(choice, spoken) for choice in told.choices.values()),
+    )
+    marked = told.marker is not None or told.error is not None
     return Reading(
         dialect=Chat.name,
         action="create",
@@ -231,21 +220,16 @@ def _reading(request: Request, told: Told, answer: Answer) -> Reading:
         provider_run_id=told.about.get("id"),
         model=told.about.get("model") or hot.get("model"),
         service_tier=told.about.get("service_tier"),
-        parameters={**query_of(request), **body} if body else None,
+        parameters=_asked(request, body) or None,
         max_completion_tokens=cap,
         response_format=_response_format(body),
         **usage,
         ttft_us=told.first_us,
         ttft_visible_us=told.first_visible_us,
         text=_text(told, spoken),
-        metadata=metadata if isinstance(metadata, dict) else None,
-        flags=answer.judge(
-            asked=hot.get("stream") is True,
-            terminal=terminal,
-            marker=told.marker is not None or told.error is not None,
-        ),
-        facts=_facts(told, answer, _instructions(body), standing[0] if standing else None)
-        | without_absent(limits=limits or None, echo_differs=differs or None),
+        metadata=mapping(body.get("metadata")),
+        flags=answer.judge(asked=hot.get("stream") is True, terminal=terminal, marker=marked),
+        facts=facts,
         spoken=tuple(spoken.values()),
     )
 
@@ -257,14 +241,18 @@ def _text(told: Told, spoken: Mapping[Key, Spoken]) -> str | None:
     return storable(said.text) if said else None
 
 
-def _outcome(told: Told, answer: Answer, standing: Verdict | None) -> tuple[Status, StopReason | None]:
-    """The status and the stop reason: an error before all, then what the choices say, then what is known meanwhile."""
+def _outcome(
+    told: Told, answer: Answer, standing: tuple[Choice, Verdict] | None, *, ended: bool
+) -> tuple[Status, StopReason | None, str | None]:
+    """Status, stop reason, and the raw value that they rest on: an error before all, then what the choices say, then
+    what is known meanwhile."""
     if told.error is not None:
-        return Status.FAILED, reason_of_error(told.error)
-    if standing is not None:
-        return standing.status, standing.reason
+        return Status.FAILED, reason_of_error(told.error), told.error.get("code") or told.error.get("type")
+    raw = standing[0].finish if standing else None
+    if standing is not None and ended:
+        return standing[1].status, standing[1].reason, raw
     begun = answer.streamed and (told.choices or told.about)
-    return (Status.IN_PROGRESS if begun else Status.UNKNOWN), None
+    return (Status.IN_PROGRESS if begun else Status.UNKNOWN), None, raw
 
 
 def _contradictions(told: Told, verdicts: list[tuple[Choice, Verdict]], *, ended: bool) -> None:
@@ -287,7 +275,7 @@ def _final(told: Told, *, terminal: bool) -> bool:
 
 def _cap_reached(cap: int | None, output: int | None, choices: int) -> bool:
     """Each choice has the cap for itself, and the usage counts them together."""
-    return bool(cap and cap > 0 and output is not None and output >= cap * max(choices, 1))
+    return cap is not None and cap > 0 and fills(output, cap * max(choices, 1))
 
 
 def _open(choice: Choice, spoken: Mapping[Key, Spoken]) -> bool:
@@ -309,8 +297,9 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _differing(request: Request, body: Mapping[str, Any], told: Told, *, ended: bool) -> dict[str, Any]:
-    """What came back other than it was asked for: another model, another service tier, fewer choices."""
+def _compared(request: Request, body: Mapping[str, Any], told: Told, *, ended: bool) -> dict[str, Any]:
+    """The facts of what was asked for outside the limits (`limits`), and of what came back other than it was asked for
+    (`echo_differs`): another model, another service tier, fewer choices."""
     told_of: dict[str, Any] = {}
     wanted, served = string(body.get("model")), told.about.get("model")
     if wanted and served and not is_deployment(request) and not same_model(wanted, served):
@@ -319,18 +308,21 @@ def _differing(request: Request, body: Mapping[str, Any], told: Told, *, ended: 
         told_of["service_tier"] = told.about["service_tier"]
     if ended and integer(body.get("n")):
         told_of["n"] = len(told.choices)
-    return parameter_set.changes(body, told_of, told_of)[1]
+    _, differs = parameter_set.changes(body, told_of, told_of)
+    return without_absent(limits=parameter_set.outside(body, _LIMITS) or None, echo_differs=differs or None)
 
 
-def _facts(told: Told, answer: Answer, instructions: str | None, standing: Choice | None) -> dict[str, Any]:
-    error = dict(told.error or {})
-    message = error.pop("message", None)
+def _facts(
+    body: Mapping[str, Any], told: Told, answer: Answer, standing: tuple[Choice, Verdict] | None
+) -> dict[str, Any]:
+    """What has no column. All that is content stands under `content`, so that it can be left out in one piece."""
+    error, message = error_told(told.error, told.error_position)
     choices = sorted(told.choices.items())[:_MOST]
     return without_absent(
         evidence=without_absent(
-            finish=_finish(standing) if standing else None,
+            finish=_finish(standing[0]) if standing else None,
             usage={"value": told.usage, "position": told.usage_position} if told.usage else None,
-            error=without_absent(**error, position=told.error_position) if told.error is not None else None,
+            error=error,
             end_marker={"position": told.marker} if told.marker is not None else None,
         ),
         choices={str(index): _finish(choice) for index, choice in choices} if len(choices) > 1 else None,
@@ -340,8 +332,8 @@ def _facts(told: Told, answer: Answer, instructions: str | None, standing: Choic
         after_end=told.after_end or None,
         system_fingerprint=told.about.get("system_fingerprint"),
         provider=told.about.get("provider"),
-        instructions_hash=digest(instructions) if instructions else None,
-        content={"error_message": storable(message)} if message else None,
+        instructions_hash=digest(_instructions(body)),
+        content={"error_message": message} if message else None,
         **answer.facts(),
     )
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from recorder.recording import Status, StopReason
 
-__all__ = ["WEIGHT", "Verdict", "forced", "meaning", "verdict"]
+__all__ = ["Verdict", "forced", "meaning", "verdict"]
 
 _COMPLETED: Final = (Status.COMPLETED, StopReason.STOP)
 _CUT: Final = (Status.INCOMPLETE, StopReason.OUTPUT_LIMIT)
@@ -47,16 +47,6 @@ _FINISH: Final[Mapping[str, tuple[Status, StopReason | None]]] = {
 }
 
 _UNHEARD: Final = (Status.UNKNOWN, None)
-
-#: Of several choices the one with the most to tell stands for all.
-WEIGHT: Final[Mapping[Status, int]] = {
-    Status.COMPLETED: 0,
-    Status.REQUIRES_ACTION: 1,
-    Status.UNKNOWN: 2,
-    Status.INCOMPLETE: 3,
-    Status.CANCELLED: 4,
-    Status.FAILED: 5,
-}
 
 
 class Verdict(NamedTuple):

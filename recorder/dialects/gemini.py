@@ -21,12 +21,15 @@ from recorder.dialects import usage
 from recorder.dialects.asked import Limit, outside
 from recorder.dialects.base import (
     ODD,
+    WEIGHT,
     Answer,
     Texts,
     body_of,
     dig,
     digest,
     error_of,
+    error_told,
+    flags_of,
     integer,
     is_token,
     parse,
@@ -35,6 +38,7 @@ from recorder.dialects.base import (
     string,
     without_absent,
 )
+from recorder.dialects.models import same_model
 from recorder.recording import Event, Reading, Recording, Request, Spoken, Status, StopReason, storable
 
 __all__ = ["Gemini"]
@@ -77,20 +81,12 @@ _FINISH: Final[Mapping[str, tuple[Status, StopReason | None]]] = {
 #: With `enum-encoding=int` names are numbers; both APIs number these alike.
 _NUMBERED: Final = {1: "STOP", 2: "MAX_TOKENS", 3: "SAFETY", 4: "RECITATION", 5: "OTHER"}
 
-#: Of several candidates the one with the most to tell stands for all.
-_WEIGHT: Final = {
-    status: weight
-    for weight, status in enumerate(
-        (Status.COMPLETED, Status.REQUIRES_ACTION, Status.UNKNOWN, Status.INCOMPLETE, Status.FAILED)
-    )
-}
-
 #: API reference "GenerationConfig".
 _LIMITS: Final = {
     "candidateCount": Limit(1, 8),
     "logprobs": Limit(0, 20),
     "maxOutputTokens": Limit(low=1),
-    "stopSequences": Limit(high=5),
+    "stopSequences": Limit(high=5, of="list"),
     "temperature": Limit(0, 2),
     "topP": Limit(0, 1),
 }
@@ -365,9 +361,7 @@ class _Told:
         if not self.finishes and self.block is not None:
             return *_FILTERED, self.block["value"]
         calling = {call.candidate for call in self.calls}
-        return max(
-            (self._outcome(index, calling) for index in sorted(self.finishes)), key=lambda told: _WEIGHT[told[0]]
-        )
+        return max((self._outcome(index, calling) for index in sorted(self.finishes)), key=lambda told: WEIGHT[told[0]])
 
     def _outcome(self, index: int, calling: set[int]) -> tuple[Status, StopReason | None, str]:
         raw: str = self.finishes[index]["value"]
@@ -412,29 +406,17 @@ def _reading(request: Request, parameters: dict[str, Any], told: _Told, answer: 
     asked, config = _hot(request, body), _config(body)
     status, reason, raw = told.outcome(answer)
     terminal = told.ended() or told.error is not None
-    query = query_of(request)
-    streaming = asked.get("stream") is True
-    flags = set(
-        answer.judge(asked=streaming and "sse" in (query.get("alt"), query.get("$alt")), terminal=terminal, marker=True)
-    )
-    if streaming and answer.ok and not terminal:
-        flags.add("no_terminal_event")
     tokens, odd = _tokens(told, final=told.ended())
-    output, cap = tokens.get("output_tokens"), asked.get("max_completion_tokens")
-    served = string(told.about.get("modelVersion"))
-    numbers = {name: value for name, value in config.items() if not isinstance(value, str)}
-    limits = [{**found, "parameter": f"generationConfig.{found['parameter']}"} for found in outside(numbers, _LIMITS)]
-    route = _PATH.search(path_of(request))
-    named = route is not None and route["kind"] == "models"
-    differs = named and served is not None and not _same_model(asked.get("model") or served, served)
-    found = {
-        "disagreement": told.changed,
-        "echo_differs": differs,
-        "outside_limits": limits,
+    cap, served = asked.get("max_completion_tokens"), string(told.about.get("modelVersion"))
+    facts = {**_facts(told, _instructions(body)), **_compared(request, asked, config, served), **answer.facts()}
+    answer.flags |= odd | flags_of(
+        facts,
+        # Of an array as of events: the path asks for a stream, whatever its form.
+        no_terminal_event=asked.get("stream") is True and answer.ok and not terminal,
         # The cap is each candidate's, the count is of all.
-        "output_cap_reached": output is not None and cap is not None and output >= cap and len(told.candidates) < 2,
-        "tool_call_open": any(not call.ended for call in told.calls),
-    }
+        output_cap_reached=usage.fills(tokens.get("output_tokens"), cap) and len(told.candidates) < 2,
+        tool_call_open=any(not call.ended for call in told.calls),
+    )
     return Reading(
         dialect=Gemini.name,
         action="create",
@@ -442,7 +424,7 @@ def _reading(request: Request, parameters: dict[str, Any], told: _Told, answer: 
         stop_reason=reason,
         stop_reason_raw=raw,
         # Older models give a reason with every response: where one was cut, more was to come.
-        complete=terminal and flags.isdisjoint({"no_end_marker", "unterminated_tail"}),
+        complete=terminal and answer.flags.isdisjoint({"no_end_marker", "unterminated_tail"}),
         provider_run_id=string(told.about.get("responseId")),
         model=served or asked.get("model"),
         service_tier=string(told.usage.get("serviceTier")) or string(told.usage.get("trafficType")),
@@ -453,16 +435,27 @@ def _reading(request: Request, parameters: dict[str, Any], told: _Told, answer: 
         ttft_us=told.first_us,
         ttft_visible_us=told.first_text_us,
         text=told.text(),
-        flags=tuple(sorted({*flags, *odd, *(flag for flag, is_so in found.items() if is_so)})),
-        facts={
-            **_facts(told, _instructions(body)),
-            **without_absent(
-                limits=limits or None, echo_differs={"model": [asked.get("model"), served]} if differs else None
-            ),
-            **answer.facts(),
-        },
+        flags=answer.judge(asked=_as_events(request, asked), terminal=terminal, marker=True),
+        facts=facts,
         spoken=tuple(told.spoken()),
     )
+
+
+def _as_events(request: Request, asked: Mapping[str, Any]) -> bool:
+    """Whether the answer was to be an event stream, rather than an array that grows."""
+    query = query_of(request)
+    return asked.get("stream") is True and "sse" in (query.get("alt"), query.get("$alt"))
+
+
+def _compared(
+    request: Request, asked: Mapping[str, Any], config: Mapping[str, Any], served: str | None
+) -> dict[str, Any]:
+    """The facts of what was asked for outside the limits (`limits`), and of another model served (`echo_differs`)."""
+    limits = [{**found, "parameter": f"generationConfig.{found['parameter']}"} for found in outside(config, _LIMITS)]
+    route, model = _PATH.search(path_of(request)), asked.get("model")
+    named = route is not None and route["kind"] == "models"
+    differs = named and model is not None and served is not None and not _serves(model, served)
+    return without_absent(limits=limits or None, echo_differs={"model": [model, served]} if differs else None)
 
 
 def _tokens(told: _Told, *, final: bool) -> tuple[dict[str, Any], set[str]]:
@@ -484,22 +477,19 @@ def _tokens(told: _Told, *, final: bool) -> tuple[dict[str, Any], set[str]]:
     )
 
 
-def _same_model(asked: str, served: str) -> bool:
-    """Whether the served model is the one asked for or a snapshot of it; `-latest` stands for any."""
-    asked, served = asked.rpartition("/")[2], served.rpartition("/")[2]
-    return asked == served or served.startswith(f"{asked}-") or asked.endswith("-latest")
+def _serves(asked: str, served: str) -> bool:
+    """Whether the served model is the one asked for; `gemini-flash-latest` may be of any version."""
+    return asked.endswith("-latest") or same_model(asked, served)
 
 
 def _facts(told: _Told, instructions: str | None) -> dict[str, Any]:
     """What has no column. All that is content stands under `content`, so that it can be left out in one piece."""
-    error, error_position = told.error or ({}, 0)
+    error, message = error_told(*(told.error or (None, None)))
     evidence = without_absent(
         finish={str(index): finish for index, finish in told.finishes.items()} or None,
         block=told.block,
         usage={"value": told.usage, "position": told.usage_position} if told.usage else None,
-        error={**{name: value for name, value in error.items() if name != "message"}, "position": error_position}
-        if told.error is not None
-        else None,
+        error=error,
     )
     content = without_absent(
         tool_calls=[
@@ -507,7 +497,7 @@ def _facts(told: _Told, instructions: str | None) -> dict[str, Any]:
             for call in told.calls
         ]
         or None,
-        error_message=error.get("message"),
+        error_message=message,
         block_message=told.block_message,
     )
     return without_absent(
@@ -515,7 +505,7 @@ def _facts(told: _Told, instructions: str | None) -> dict[str, Any]:
         disagreements=["two_endings"] if told.changed else None,
         choices=len(told.candidates) if len(told.candidates) > 1 else None,
         steps=told.steps or None,
-        instructions_hash=digest(instructions) if instructions else None,
+        instructions_hash=digest(instructions),
         content=content or None,
     )
 

@@ -25,7 +25,9 @@ from recorder.dialects.base import (
     body_of,
     dig,
     digest,
+    flags_of,
     integer,
+    mapping,
     parse,
     path_of,
     query_of,
@@ -33,6 +35,7 @@ from recorder.dialects.base import (
     without_absent,
 )
 from recorder.dialects.messages_answer import Told
+from recorder.dialects.models import same_model
 from recorder.recording import Event, Reading, Recording, Request, Status, StopReason
 
 __all__ = ["Messages"]
@@ -63,7 +66,7 @@ _BUDGET: Final = "thinking.budget_tokens"
 #: API reference "Create a Message". `max_tokens` 0 fills the prompt cache and generates nothing.
 _LIMITS: Final = {
     "max_tokens": Limit(low=0),
-    "messages": Limit(high=100_000),
+    "messages": Limit(high=100_000, of="list"),
     "temperature": Limit(0, 1),
     "top_k": Limit(low=0),
     "top_p": Limit(0, 1),
@@ -76,10 +79,12 @@ _INTERLEAVED: Final = "interleaved-thinking"
 #: What the usage echoes under the name of the parameter.
 _ECHOED: Final = ("speed", "inference_geo")
 
-#: What providers and gateways put around one model's name: a vendor before it; a version, a date or an alias after it.
-_BEFORE: Final = re.compile(r"^(?:.*/)?(?:(?:[a-z-]+\.)?anthropic\.)?")
-_AFTER: Final = re.compile(r"-v\d+(?::\d+)?$")
-_DATE: Final = re.compile(r"[-@](\d{8})$")
+#: What Bedrock puts around a model's name, a region and the vendor before it and a version after it; and the end of
+#: an alias (`claude-x-0`).
+_AROUND: Final = re.compile(r"^(?:.*/)?(?:[a-z-]+\.)?anthropic\.|-v\d+(?::\d+)?$|-0$", re.IGNORECASE)
+
+#: The parts of a model's version: gateways put a dot between them, and the whole in another place of the name.
+_PARTS: Final = re.compile(r"(?<!\d)(\d)-(\d)(?!\d)")
 
 
 class Messages:
@@ -128,6 +133,7 @@ class Messages:
                 answer.broken(position)
         if answer.refused and told.error is None:
             told.fail(answer.body_position or 0, {})
+        told.close()
         return _reading(recording.request, told, answer)
 
 
@@ -187,9 +193,8 @@ def _header(request: Request, name: str) -> str | None:
 def _outside(request: Request, body: dict[str, Any]) -> list[dict[str, Any]]:
     """The parameters outside their limits; thinking takes part of `max_tokens`, but for interleaved thinking."""
     budget, most = integer(dig(body, "thinking", "budget_tokens")), integer(body.get("max_tokens"))
-    # No limit here is about a text: a number in quotes is another fault.
-    values = {**body, _BUDGET: budget}
-    found = outside({name: value for name in _LIMITS if not isinstance(value := values.get(name), str)}, _LIMITS)
+    # Its metadata is another than what `outside` has a rule for.
+    found = outside({name: value for name, value in body.items() if name != "metadata"} | {_BUDGET: budget}, _LIMITS)
     betas = f"{_header(request, 'anthropic-beta')} {body.get('anthropic_beta')}"
     if budget is not None and most is not None and budget >= most and _INTERLEAVED not in betas:
         found.append({"parameter": _BUDGET, "limit": f"below max_tokens, {most}", "size": budget})
@@ -203,32 +208,17 @@ def _reading(request: Request, told: Told, answer: Answer) -> Reading:
     """All that was said, weighed."""
     body = body_of(request)
     asked = _hot(request, body)
-    told.close()
     status, reason, raw = _outcome(told, body)
     terminal = told.stop is not None or told.error is not None
     ended = told.marker is not None or told.whole or told.error is not None
-    flags = answer.judge(asked=asked.get("stream") is True, terminal=terminal, marker=ended)
     tokens, odd = _tokens(request, told)
-    output, cap = tokens.get("output_tokens"), asked.get("max_completion_tokens")
-    served = told.served or string(told.message.get("model"))
-    limits, differs = _outside(request, body), _differs(body, asked.get("model"), served, told)
-    found = {
-        "disagreement": told.disagreements,
-        "echo_differs": differs,
-        "outside_limits": limits,
-        "output_cap_reached": output is not None and cap is not None and output >= cap,
-        "tool_call_open": told.open_call(),
-    }
-    text = told.text()
-    instructions = _instructions(body)
-    facts = without_absent(
-        api=without_absent(version=_header(request, "anthropic-version"), beta=_header(request, "anthropic-beta"))
-        or None,
-        limits=limits or None,
-        echo_differs=differs or None,
-        instructions_hash=digest(instructions) if instructions else None,
-        **told.facts(),
-        **answer.facts(),
+    cap, served = asked.get("max_completion_tokens"), told.served or string(told.message.get("model"))
+    facts = {**_of_request(request, body), **told.facts(), **answer.facts()}
+    facts |= without_absent(echo_differs=_differs(body, asked.get("model"), served, told) or None)
+    answer.flags |= odd | flags_of(
+        facts,
+        output_cap_reached=usage.fills(tokens.get("output_tokens"), cap),
+        tool_call_open=told.open_call(),
     )
     return Reading(
         dialect=Messages.name,
@@ -249,11 +239,19 @@ def _reading(request: Request, told: Told, answer: Answer) -> Reading:
         **tokens,
         ttft_us=told.first_us,
         ttft_visible_us=told.first_text_us,
-        text=text,
-        metadata=metadata if isinstance(metadata := body.get("metadata"), dict) else None,
-        flags=tuple(sorted({*flags, *odd, *(flag for flag, is_so in found.items() if is_so)})),
+        text=told.text(),
+        metadata=mapping(body.get("metadata")),
+        flags=answer.judge(asked=asked.get("stream") is True, terminal=terminal, marker=ended),
         facts=facts,
         spoken=told.spoken(),
+    )
+
+
+def _of_request(request: Request, body: dict[str, Any]) -> dict[str, Any]:
+    """The facts that the request tells."""
+    api = without_absent(version=_header(request, "anthropic-version"), beta=_header(request, "anthropic-beta"))
+    return without_absent(
+        api=api or None, limits=_outside(request, body) or None, instructions_hash=digest(_instructions(body))
     )
 
 
@@ -315,7 +313,7 @@ def _lives(request: Request, told: Told, written: int | None) -> tuple[dict[str,
 def _differs(body: dict[str, Any], model: str | None, served: str | None, told: Told) -> dict[str, list[Any]]:
     """Parameters that the answer shows to have been taken otherwise: [asked, echoed]."""
     _, differs = changes(body, told.usage, _ECHOED)
-    if model is not None and served is not None and model != served and not _same_model(model, served):
+    if model is not None and served is not None and not same_model(_plain(model), _plain(served)):
         differs["model"] = [model, served]
     tiers = body.get("service_tier"), told.usage.get("service_tier")
     if tiers == ("standard_only", "priority"):
@@ -323,18 +321,6 @@ def _differs(body: dict[str, Any], model: str | None, served: str | None, told: 
     return differs
 
 
-def _same_model(asked: str, served: str) -> bool:
-    """Whether one name is an alias or a snapshot of the other: `claude-x-latest`, `claude-x-0`, `claude-x-20250514`.
-
-    Gateways write a version with a dot, and in another place: `claude-sonnet-4.6`, `claude-4.6-sonnet`.
-    """
-    (name, date), (served_name, served_date) = _taken_apart(asked), _taken_apart(served)
-    return name == served_name and (date is None or served_date is None or date == served_date)
-
-
-def _taken_apart(model: str) -> tuple[list[str], str | None]:
-    """The words of the model's name, in any order, without vendor and version; and the date of its snapshot."""
-    name = _AFTER.sub("", _BEFORE.sub("", model.lower()))
-    dated = _DATE.search(name)
-    name = name[: dated.start()] if dated else name.removesuffix("-latest")
-    return sorted(re.split("[-.]", name.removesuffix("-0"))), dated[1] if dated else None
+def _plain(model: str) -> str:
+    """The model's name as Anthropic would write it, but for a dot in its version."""
+    return _PARTS.sub(r"\1.\2", _AROUND.sub("", model))

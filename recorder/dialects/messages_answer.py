@@ -10,7 +10,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from recorder.dialects.base import Answer, Texts, dig, error_of, integer, is_token, string, without_absent
+from recorder.dialects.base import (
+    Answer,
+    Texts,
+    dig,
+    error_of,
+    error_told,
+    integer,
+    is_token,
+    string,
+    without_absent,
+)
 from recorder.recording import Spoken, storable
 
 __all__ = ["Told"]
@@ -261,20 +271,22 @@ class Told:
 
     def facts(self) -> dict[str, Any]:
         """What has no column. All that is content stands under `content`, so that it can be left out in one piece."""
-        error, details = dict(self.error or {}), dict(self._stop_details or {})
-        message, explanation = error.pop("message", None), string(details.get("explanation"))
+        error, message = error_told(self.error, self._error_position)
+        details = self._stop_details or {}
         told = {name: string(details.get(name)) for name in ("type", "category", "recommended_model")}
         evidence = without_absent(
             stop=without_absent(value=self.stop[0], position=self.stop[1], details=without_absent(**told) or None)
             if self.stop
             else None,
             usage={"value": self.usage, "position": self._usage_position} if self.usage else None,
-            error={**error, "position": self._error_position} if self.error is not None else None,
+            error=error,
             **self._extra,
             end_marker={"position": self.marker} if self.marker is not None else None,
         )
         content = without_absent(
-            tool_calls=self._tool_calls() or None, error_message=message, stop_explanation=explanation
+            tool_calls=self._tool_calls() or None,
+            error_message=message,
+            stop_explanation=string(details.get("explanation")),
         )
         return without_absent(
             evidence=evidence or None,

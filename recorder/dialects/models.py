@@ -12,8 +12,8 @@ __all__ = ["is_deployment", "same_model"]
 #: Where the name of the model is the name of a deployment, which may be any.
 _DEPLOYED: Final = re.compile(r"/deployments/|^[a-z]+://[^/?#]*\.azure\.com(?=[:/?#]|$)", re.IGNORECASE)
 
-#: The end of a model's name that tells its version: a date, a short number, or the latest one.
-_SNAPSHOT: Final = re.compile(r"[-@](?:latest|\d{4}-\d{2}-\d{2}|\d{2}-\d{2}|\d{3,8})$")
+#: The end of a model's name that tells its snapshot: a date, a short number, or whichever is the latest.
+_SNAPSHOT: Final = re.compile(r"[-@](latest|\d{4}-\d{2}-\d{2}|\d{2}-\d{2}|\d{3,8})$")
 
 
 def is_deployment(request: Request) -> bool:
@@ -32,8 +32,13 @@ def same_model(asked: str, served: str) -> bool:
     first, second = (name.lower().rpartition("/")[2] for name in (asked, served))
     if (":" in first) != (":" in second):
         first, second = (name.partition(":")[0] for name in (first, second))
-    if first == second:
-        return True
-    stems = [_SNAPSHOT.sub("", name) for name in (first, second)]
-    exact = all(stem != name and not name.endswith("latest") for stem, name in zip(stems, (first, second), strict=True))
-    return sorted(stems[0].split("-")) == sorted(stems[1].split("-")) and not exact
+    (words, snapshot), (served_words, served_snapshot) = _taken_apart(first), _taken_apart(second)
+    return words == served_words and (snapshot is None or served_snapshot is None or snapshot == served_snapshot)
+
+
+def _taken_apart(name: str) -> tuple[list[str], str | None]:
+    """The words of a model's name, in any order, and the snapshot that it names; None for any, or the latest."""
+    found = _SNAPSHOT.search(name)
+    if found is None:
+        return sorted(name.split("-")), None
+    return sorted(name[: found.start()].split("-")), None if found[1] == "latest" else found[1]

@@ -14,7 +14,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 from recorder.dialects.asked import Limit, changes, outside
 from recorder.dialects.base import (
@@ -25,17 +24,21 @@ from recorder.dialects.base import (
     dig,
     digest,
     error_of,
+    error_told,
+    flags_of,
     integer,
+    mapping,
     parse,
     path_of,
     query_of,
+    query_pairs,
     reason_of_error,
     string,
     without_absent,
 )
 from recorder.dialects.models import is_deployment, same_model
 from recorder.dialects.responses_stream import FINAL, Told
-from recorder.dialects.usage import tokens
+from recorder.dialects.usage import fills, tokens
 from recorder.recording import Event, Reading, Recording, Request, Status, StopReason
 
 __all__ = ["Responses"]
@@ -59,7 +62,7 @@ _LIMITS: Final[Mapping[str, Limit]] = {
     "temperature": Limit(0, 2),
     "top_p": Limit(0, 1),
     "top_logprobs": Limit(0, 20),
-    "safety_identifier": Limit(high=128, text=True),
+    "safety_identifier": Limit(high=128, of="text"),
 }
 
 _CONTENTS: Final = frozenset({"input", "instructions", "prompt", "tools"})
@@ -77,6 +80,9 @@ _OPEN: Final = frozenset(_ECHOED) - {
     *("conversation", "max_output_tokens", "metadata", "model", "previous_response_id", "service_tier", "truncation"),
     *_CONTENTS,
 }
+
+#: As many texts are named that differ from their pieces.
+_MOST: Final = 16
 
 #: `fast` is served as `priority` (API reference); `auto` leaves it to the project.
 _TIERS: Final[Mapping[str, str]] = {"fast": "priority"}
@@ -142,10 +148,9 @@ def _hot(request: Request, body: Mapping[str, Any]) -> dict[str, Any]:
 
 def _queried(request: Request) -> dict[str, Any]:
     """The parameters in the URL. A name in brackets, or one that comes more than once, is a list."""
-    _, _, query = request.url.split("#", 1)[0].partition("?")
     told: dict[str, Any] = {}
     lists: dict[str, list[str]] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
+    for name, value in query_pairs(request):
         plain = name.removesuffix("[]")
         lists.setdefault(plain, []).append(value)
         told[plain] = lists[plain] if name != plain or len(lists[plain]) > 1 else _typed(plain, value)
@@ -216,9 +221,8 @@ class _Outcome:
             reasoning=integer(dig(self.usage, "output_tokens_details", "reasoning_tokens")),
             final=final,
         )
-        self.at_cap = self.cap is not None and (self.figures.get("output_tokens") or -1) >= self.cap
+        self.at_cap = fills(self.figures.get("output_tokens"), self.cap)
         self.contradictions = [] if asked.get("starting_after") else told.output.contradictions()
-        self.facts: dict[str, Any] = {}
 
     def status(self) -> str:
         """What became of it, by all signals: the worse one counts, and good news only where nothing denies it."""
@@ -264,30 +268,23 @@ class _Outcome:
         told, response, asked, answer = self.told, self.response, self.asked, self.answer
         status = self.status()
         reason, raw = self.reason(status)
-        metadata = response.get("metadata", asked.get("metadata"))
         spoken = told.output.spoken()
-        self._look_at_texts()
-        self._look_at_parameters()
-        flags = answer.judge(asked=self.hot.get("stream") is True, terminal=self.streamed_end, marker=True)
-        judged = {
-            "disagreement": told.disagreements,
-            "sequence_gap": told.gaps,
-            "output_cap_reached": self.at_cap,
-            "tool_call_open": any(not one.ended for one in spoken if one.kind in ("arguments", "input")),
-        }
+        if self.contradictions:
+            told.disagree("text")
+        facts = self._facts(status)
+        answer.flags |= self.flags | flags_of(
+            facts,
+            sequence_gap=told.gaps,
+            output_cap_reached=self.at_cap,
+            text_differs=self.contradictions,
+            tool_call_open=any(not one.ended for one in spoken if one.kind in ("arguments", "input")),
+        )
         return Reading(
-            dialect=Responses.name,
-            action=self.action,
+            **self._identity(),
             status=status,
             stop_reason=reason,
             stop_reason_raw=raw,
             complete=self.streamed_end if answer.streamed else told.whole,
-            provider_run_id=string(response.get("id")) or self.response_id,
-            opens_run=self.response_id is None,
-            continues=self.response_id,
-            previous_response_id=string(response.get("previous_response_id"))
-            or string(asked.get("previous_response_id")),
-            thread_id=_id_of(response.get("conversation")) or _id_of(asked.get("conversation")),
             model=string(response.get("model")) or self.hot.get("model"),
             service_tier=string(response.get("service_tier")),
             parameters=None if self.unknown_body else asked,
@@ -299,41 +296,41 @@ class _Outcome:
             ttft_us=told.output.first_us,
             ttft_visible_us=told.output.visible_us,
             text=self.text,
-            metadata=metadata if isinstance(metadata, dict) else None,
-            flags=tuple(sorted({*flags, *self.flags, *(name for name, found in judged.items() if found)})),
-            facts=self._all_facts(status),
+            metadata=mapping(response.get("metadata", asked.get("metadata"))),
+            flags=answer.judge(asked=self.hot.get("stream") is True, terminal=self.streamed_end, marker=True),
+            facts=facts,
             spoken=spoken,
         )
 
+    def _identity(self) -> dict[str, Any]:
+        """The fields of the reading that say which response it is, and after which."""
+        response, asked = self.response, self.asked
+        return {
+            "dialect": Responses.name,
+            "action": self.action,
+            "provider_run_id": string(response.get("id")) or self.response_id,
+            "opens_run": self.response_id is None,
+            "continues": self.response_id,
+            "previous_response_id": string(response.get("previous_response_id"))
+            or string(asked.get("previous_response_id")),
+            "thread_id": _id_of(response.get("conversation")) or _id_of(asked.get("conversation")),
+        }
+
     # -- facts --------------------------------------------------------------------------------------------------------
 
-    def _look_at_texts(self) -> None:
-        if self.contradictions:
-            self.flags.add("text_differs")
-            self.told.disagree("text")
-            self.facts["text_differs"] = [list(key) for key in self.contradictions[:16]]
-
-    def _look_at_parameters(self) -> None:
+    def _compared(self) -> dict[str, Any]:
         """What lies outside the limits, and what came back otherwise than it was asked for."""
-        limits = outside(self.asked, _LIMITS)
         wanted, told = _comparable(self.asked, self.response, final=self.told.status in FINAL)
         if self.deployed:
             told.pop("model", None)
         beyond, differs = changes(wanted, told, told, _CONTENTS)
         echoed = {name: said for name, value in beyond.items() if (said := _said(value)) not in _NOTHING}
-        if limits:
-            self.flags.add("outside_limits")
-            self.facts["limits"] = limits
-        if echoed:
-            self.facts["echoed"] = echoed
-        if differs:
-            self.flags.add("echo_differs")
-            self.facts["echo_differs"] = differs
+        return {"limits": outside(self.asked, _LIMITS), "echoed": echoed, "echo_differs": differs}
 
-    def _all_facts(self, status: str) -> dict[str, Any]:
+    def _facts(self, status: str) -> dict[str, Any]:
+        """What has no column. All that is content stands under `content`, so that it can be left out in one piece."""
         told, response = self.told, self.response
-        error = dict(self.error)
-        message = error.pop("message", None)
+        error, message = self._error_told()
         instructions = string(response.get("instructions")) or string(self.asked.get("instructions"))
         content = without_absent(
             tool_calls=told.output.calls() or None,
@@ -341,19 +338,26 @@ class _Outcome:
             error_message=message,
         )
         facts = {
+            **self._compared(),
+            "text_differs": [list(key) for key in self.contradictions[:_MOST]],
             "evidence": self._evidence(status, error),
             "disagreements": told.disagreements,
             "steps": told.output.steps(),
             "sequence_gaps": told.gaps,
             "last_sequence_number": None if self.streamed_end else told.last_number,
             "prompt_id": string(dig(response, "prompt", "id")) or string(dig(self.asked, "prompt", "id")),
-            "instructions_hash": digest(instructions) if instructions else None,
+            "instructions_hash": digest(instructions),
             "content": content,
         }
-        told_of = {name: value for name, value in facts.items() if value not in _NOTHING}
-        return {**self.facts, **told_of, **self.answer.facts()}
+        return {name: value for name, value in facts.items() if value not in _NOTHING} | self.answer.facts()
 
-    def _evidence(self, status: str, error: Mapping[str, str]) -> dict[str, Any]:
+    def _error_told(self) -> tuple[dict[str, Any] | None, str | None]:
+        """An error of the exchange, else the Response's own, as `error_told`."""
+        if self.told.error is not None:
+            return error_told(self.error, self.told.error_position)
+        return error_told(self.error or None, self.told.position)
+
+    def _evidence(self, status: str, error: dict[str, Any] | None) -> dict[str, Any]:
         """Raw values by what they speak of, each with the position that it came from."""
         told, at = self.told, self.told.position
         found: dict[str, Any] = {}
@@ -365,10 +369,8 @@ class _Outcome:
             found["reason"] = {"value": reason, "position": at}
         if isinstance(self.usage, dict):
             found["usage"] = {"value": self.usage, "position": at}
-        if told.error is not None:
-            found["error"] = without_absent(**error, position=told.error_position)
-        elif error:
-            found["error"] = {**error, "position": at}
+        if error is not None:
+            found["error"] = error
         if self.refusals and self.refusals[0][1] is not None:
             found["refusal"] = {"position": self.refusals[0][1]}
         if status == Status.REQUIRES_ACTION:

@@ -11,7 +11,12 @@ from typing import Any
 from recorder.dialects.base import without_absent
 from recorder.recording import UsageQuality
 
-__all__ = ["tokens"]
+__all__ = ["fills", "tokens"]
+
+
+def fills(count: int | None, cap: int | None) -> bool:
+    """Whether so many tokens reach the cap; False where either is not known."""
+    return count is not None and cap is not None and count >= cap
 
 
 def tokens(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from recorder.decode import decode_body
+from recorder.dialects.base import without_absent
 from recorder.recording import Event, Head, Kind
 
 __all__ = ["Passing"]
@@ -104,13 +105,12 @@ class Passing:
 
     def times(self, stalls: list[tuple[int | None, int]]) -> dict[str, Any]:
         """In microseconds since the request; what did not happen is absent."""
-        told = {
-            "first_event_us": self.first_us,
-            "last_event_us": self.last_us,
-            "events": self.count or None,
-            "stalls": stalls[:_MOST_STALLS] or None,
-        }
-        return {name: value for name, value in told.items() if value is not None}
+        return without_absent(
+            first_event_us=self.first_us,
+            last_event_us=self.last_us,
+            events=self.count or None,
+            stalls=stalls[:_MOST_STALLS] or None,
+        )
 
     def _median_us(self) -> int:
         """Of the gaps, to the millisecond; 0 where there is none."""
