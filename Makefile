@@ -37,7 +37,7 @@ nightly: .venv/.dev
 	RECORDER_NIGHTLY=1 $(PYTEST) -m 'nightly or not nightly' -o timeout=7200 $(ARGS)
 
 clean:
-	rm -rf .venv build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-litellm build dist htmlcov .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is looked for rather than the folder: a venv made without it is a broken one and is made again.

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .handle import open
+    from .queries import query
     from .tape import TapeError, TapeWarning, replay_suite, replaying
     from .transport import context
 
@@ -43,6 +44,7 @@ __all__ = [
     "__version__",
     "context",
     "open",
+    "query",
     "replay_suite",
     "replaying",
 ]
@@ -54,6 +56,7 @@ _HOME: Final = {
     "TapeWarning": "recorder.tape",
     "context": "recorder.transport",
     "open": "recorder.handle",
+    "query": "recorder.queries",
     "replay_suite": "recorder.tape",
     "replaying": "recorder.tape",
 }

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import re
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -35,6 +36,8 @@ KEPT: Final = 32 << 20
 _SSE: Final = Kind.SSE.value
 _WIRE: Final = Kind.WIRE.value
 _BODY: Final = Kind.BODY.value
+_OF_BODY: Final = frozenset({_SSE, _WIRE, _BODY})
+_DECODED: Final = frozenset({_SSE, _BODY})
 _NO_CUTS: Final = b""
 
 # Some compatible servers stream under one of these types; clients read it as a stream all the same.
@@ -51,13 +54,29 @@ class Capture:
     `kept` holds the rows with their payloads where the recording's content setting is "facts", which keeps these out
     of the store: a reading can then still be made of them. It is None otherwise, and once they are above KEPT bytes.
 
-    `watch` is shown all rows in batches, with their payloads whatever the content setting; it must not raise.
+    `watch` is shown all rows in batches, with their payloads as they came, whatever the content setting; it must not
+    raise.
+
+    `recording` is the given one as it may be stored: what `redactor` withholds of its request is masked. Payloads are
+    redacted on their way into rows that are stored; the `end` event then tells how much was, and by which rules, in
+    `redacted`. A mask has the length of what it covers, so sizes and cuts stay those of the network. (Where payloads
+    are not stored, nothing of them needs to be redacted.) Rows may be held back by `take` until it is known that no
+    credential begins in them.
 
     Calls out of order raise ValueError and change nothing.
     """
 
-    def __init__(self, recording: Recording, watch: Callable[[Sequence[Row]], None] | None = None) -> None:
+    def __init__(
+        self,
+        recording: Recording,
+        watch: Callable[[Sequence[Row]], None] | None = None,
+        redactor: redact.Redactor = redact.DEFAULT,
+    ) -> None:
+        self._asked: Counter[str] = Counter()  # what was redacted of the request
+        recording = redactor.recording(recording, self._asked)
         self.recording = recording
+        self._redactor = redactor
+        self._passage = redact.Passage(redactor, armed=bool(self._asked))
         self._watch = watch
         self.ending: Ending | None = None
         self.kept: list[Row] | None = [] if recording.content == "facts" else None
@@ -67,6 +86,12 @@ class Capture:
         self._digest = EventDigest(recording)
         self._rows: list[Row] = []  # fresh, with payloads
         self._settled: list[Row] = []  # as they go into the store, and digested
+        # Of a body that is not encoded: bytes that came, in rows or not yet, and how many came before them.
+        self._arrived: list[bytes] = []
+        self._passed = 0
+        # Of an encoded body that is no stream: what is decoded, and how much of it was looked at.
+        self._plain: bytearray | None = None
+        self._looked_at = 0
         self._position = 0
         self._now = 0
         self._status: int | None = None
@@ -96,6 +121,7 @@ class Capture:
         self._head_us = self._now
         if encoding := head.content_encoding:
             self._decoder = Decoder(encoding)
+            self._plain = bytearray()
         content_type = (head.get("content-type") or "").split(";")[0].strip().lower()
         if content_type == "text/event-stream":
             self._begin_stream()
@@ -115,7 +141,7 @@ class Capture:
             return
         items = self._feed(chunk)
         if self._full:
-            self._digest.payload(chunk)
+            self._arrived.append(chunk)
         size = len(chunk)
         self._received += size
         if len(items) == 1 and not self._ends and isinstance(frame := items[0], Frame) and frame.size == size:
@@ -139,13 +165,16 @@ class Capture:
         """
         if self.ending is not None:
             raise ValueError("the recording has ended; begin another one")
-        told = {**(detail or {}), "ending": str(ending), "captured": str(captured)}
+        told = {**self._redactor.told(detail or {}), "ending": str(ending), "captured": str(captured)}
         _json(told)
         self._tick(elapsed_us)
         self._finish_body(told)
+        self._settle(last=True)
+        if redacted := self._redacted():
+            told["redacted"] = redacted
         events = self._position
         self._envelope(Kind.END, _json(told))
-        self._settle()
+        self._settle(last=True)
         ended = Ending(
             ending=str(ending),
             captured=str(captured),
@@ -167,16 +196,56 @@ class Capture:
 
     # -- how rows come about ---------------------------------------------------------------------------------------
 
-    def _settle(self) -> None:
-        """Bring fresh rows into the form in which they are stored, and into the facts digest."""
+    def _settle(self, *, last: bool = False) -> None:
+        """Bring fresh rows into the form in which they are stored, and into the digests."""
         rows, self._rows = self._rows, []
         if self._watch is not None:
             self._watch(rows)
         if not self._full:
             self._keep(rows)
             rows = [_without_payload(row) for row in rows]
+        else:
+            rows = self._screened(rows, last=last)
         self._digest.rows(rows)
         self._settled += rows
+
+    def _screened(self, rows: list[Row], *, last: bool) -> list[Row]:
+        """Rows with their payloads as these may be stored: nearly always as they came."""
+        if not rows and not last:
+            return rows
+        payloads = self._payloads(rows)
+        ready, as_they_came = self._passage.take(rows, payloads, last=last)
+        if as_they_came and self._decoder is None:
+            self._digest.payload(payloads)
+        else:
+            for row in ready:
+                if row[2] in _OF_BODY:
+                    self._digest.payload(payload_of(row))
+        return ready
+
+    def _payloads(self, rows: list[Row]) -> bytes:
+        """The bytes of the body that are in these rows; of an encoded one, those that were found inside."""
+        if self._decoder is not None:
+            return b"".join([payload_of(row) for row in rows if row[2] in _DECODED])
+        size = self._stored - self._passed
+        if not size:
+            return b""
+        joined = b"".join(self._arrived)
+        self._arrived = [joined[size:]] if size < len(joined) else []
+        self._passed = self._stored
+        return joined[:size]
+
+    def _redacted(self) -> dict[str, Any]:
+        """What the `end` event tells of it: how often each rule found something, and what is withheld altogether."""
+        told: dict[str, Any] = {}
+        for place, found in (("request", self._asked), ("response", self._passage.found)):
+            if counts := {rule: count for rule, count in sorted(found.items()) if rule != "withheld"}:
+                told[place] = counts
+            if found["withheld"]:
+                told.setdefault("withheld", []).append(place)
+        if self._passage.wire_withheld:
+            told["wire"] = "withheld"
+        return told
 
     def _keep(self, rows: Sequence[Row]) -> None:
         if self.kept is None:
@@ -193,7 +262,8 @@ class Capture:
         if self._status is not None or self._received or self.ending is not None:
             raise ValueError(f"{kind} comes too late: a head, a body or the end is there already")
         self._tick(elapsed_us)
-        kept = dataclasses.replace(head, headers=redact.keep_response_headers(head.headers))
+        headers = self._redactor.headers(redact.keep_response_headers(head.headers))
+        kept = dataclasses.replace(head, headers=headers, reason=self._redactor.text(head.reason))
         self._envelope(kind, kept.to_json())
 
     def _envelope(self, kind: Kind, payload: bytes) -> None:
@@ -230,7 +300,7 @@ class Capture:
             self._encoded(self._decoder, chunk)
             return
         if self._full:
-            self._digest.payload(chunk)
+            self._arrived.append(chunk)
         if self._start is not None:
             text = self._sniff(chunk)
             if self._feed is not None:
@@ -240,16 +310,24 @@ class Capture:
         self._hold(_BODY, chunk)
 
     def _encoded(self, decoder: Decoder, chunk: bytes) -> None:
-        """A chunk with content codings on: itself a part of a `wire` row, and read for the events inside."""
+        """A chunk with content codings on: itself a part of a `wire` row, and read for what is inside."""
+        text = b"" if self._is_opaque() else decoder.feed(chunk)
+        if self._plain is not None:
+            self._plain += text
+            if len(self._plain) > KEPT:
+                self._plain = None
         self._hold(_WIRE, chunk)
-        if self._tokenizer is None and self._start is None:
-            return
-        text = decoder.feed(chunk)
         if self._start is not None:
             text = self._sniff(text)
-        if self._tokenizer is not None and (items := self._tokenizer.feed(text)):
-            self._flush(_WIRE)
-            self._decoded_rows(items)
+        if self._tokenizer is not None:
+            self._plain = None
+            if items := self._tokenizer.feed(text):
+                self._flush(_WIRE)
+                self._decoded_rows(items)
+
+    def _is_opaque(self) -> bool:
+        """Whether nobody looks into the encoded body: it is no stream, and not searched (any more)."""
+        return self._tokenizer is None and self._start is None and self._plain is None
 
     def _stream_rows(self, items: Iterable[Frame | Piece]) -> None:
         """Rows for what a chunk of a plain stream completed. The hot path: most chunks complete frames only."""
@@ -284,8 +362,6 @@ class Capture:
                 self._row(_SSE, type_ if raw is None else _storable_type(type_), data, raw, size, _NO_CUTS)
             else:
                 self._row(_BODY, None, item.data, None, len(item.data), _NO_CUTS)
-            if self._full:
-                self._digest.payload(payload_of(self._rows[-1]))
 
     def _take_cuts(self, stored: int, size: int) -> bytes | None:
         """The packed cuts of a row of `size` bytes that ends at body offset `stored`; they leave the list."""
@@ -303,27 +379,47 @@ class Capture:
         self._held_size += len(chunk)
         if kind == _BODY and self._start is not None:
             return  # a few bytes that may still be a stream's
-        if self._now - self._held_since >= PATIENCE:
-            self._flush(kind)
-        elif self._held_size >= PIECE:
-            self._flush(kind, keep=self._held_size % PIECE)
+        late = self._now - self._held_since >= PATIENCE
+        if (late or self._held_size >= PIECE) and not self._must_wait(kind):
+            self._flush(kind, keep=0 if late else self._held_size % PIECE)
+
+    def _must_wait(self, kind: str) -> bool:
+        """Whether held bytes cannot go into rows yet, because it takes more of them to tell what is redacted.
+
+        The same whatever the content setting, so that the facts are.
+        """
+        if self._held_size >= KEPT:
+            return False
+        if kind == _BODY:
+            return self._redactor.wants_whole
+        if self._decoder is None or self._decoder.problem is not None:
+            return False
+        if self._plain is None:
+            return self._tokenizer is not None or self._start is not None  # the event in these bytes is not over
+        waits = self._passage.holds(bytes(self._plain[self._looked_at :]))
+        if not waits:
+            self._looked_at = len(self._plain)
+        return waits
 
     def _flush(self, kind: str, keep: int = 0) -> None:
         """Put the held bytes into rows of at most PIECE bytes; the last `keep` bytes stay held."""
         data = b"".join(self._held)
         end = len(data) - keep
+        if kind == _BODY and self._full and self._redactor.wants_whole:
+            data = self._passage.whole(data, complete=len(data) < KEPT)
         for start in range(0, end, PIECE):
             piece = data[start : min(start + PIECE, end)]
             self._stored += len(piece)
-            if kind == _WIRE and self._full:
-                self._digest.payload(piece)
             self._row(kind, None, piece, None, len(piece), self._take_cuts(self._stored, len(piece)))
         self._held = [data[end:]] if keep else []
         self._held_size = keep
 
     def _finish_body(self, told: dict[str, Any]) -> None:
         """Rows for what is still held when the exchange is over."""
-        self._flush(_BODY if self._decoder is None else _WIRE)
+        if self._plain and self._full:
+            self._finish_plain(bytes(self._plain))
+        else:
+            self._flush(_BODY if self._decoder is None else _WIRE)
         rest = _last_items(self._tokenizer) if self._tokenizer is not None else []
         if self._decoder is None:
             self._stream_rows(rest)
@@ -335,6 +431,17 @@ class Capture:
             told["undecoded"] = self._decoder.problem
         elif told["ending"] == Transport.EOF and not self._decoder.finished:
             told["undecoded"] = "the body ended before its content coding did"
+
+    def _finish_plain(self, text: bytes) -> None:
+        """The rest of an encoded body that is no stream; all of it decoded, too, where something in it is masked."""
+        kept = self._passage.whole(text)
+        if kept is not text:
+            self._passage.wire_withheld = True
+        self._flush(_WIRE)
+        if kept is not text:
+            for start in range(0, len(kept), PIECE):
+                piece = kept[start : start + PIECE]
+                self._row(_BODY, None, piece, None, len(piece), _NO_CUTS)
 
 
 def _json(told: Mapping[str, Any]) -> bytes:

@@ -33,7 +33,9 @@ Text: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_le
 Host: TypeAlias = Annotated[
     str,
     StringConstraints(
-        strip_whitespace=True, to_lower=True, pattern=r"^(?:(?:\*\.)?[^\s/:@*?#\[\]]+|\[[0-9a-f:.]+\])(?::[0-9]+)?$"
+        strip_whitespace=True,
+        to_lower=True,
+        pattern=r"^(?:[*.]*[^\s/:@*.?#\[\]][^\s/:@?#\[\]]*|\[[0-9a-f:.]+\])(?::[0-9]+)?$",
     ),
 ]
 
@@ -59,6 +61,8 @@ class Settings(BaseModel):
     ignore: tuple[Text, ...] = ()
     match_headers: tuple[Text, ...] = ()
     normalise: tuple[Text, ...] = ()
+    #: What is never stored beside credentials; `recorder.redact.rules` says the form. These add up from all places.
+    redact: tuple[Text, ...] = ()
     #: How much may wait to be written before recordings are cut short.
     queue_bytes: Annotated[int, Field(ge=1)] = 64 * _MIB
     #: A larger request body is kept as length and SHA-256 alone.
@@ -66,6 +70,10 @@ class Settings(BaseModel):
     #: Look for runaway whitespace and repetition while answers stream, and tell of them as they happen.
     detect: bool = True
     tags: dict[Text, str] = Field(default_factory=dict)
+    #: One's own prices, aliases of deployments, providers of hosts; `recorder.prices.own` says its form.
+    prices: dict[str, Any] = Field(default_factory=dict)
+    #: The limits that `recorder budget` checks; `recorder.queries.limits` says their form.
+    budget: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("queue_bytes", "body_limit", mode="before")
     @classmethod
@@ -85,10 +93,13 @@ _FORMS: Final = {
     "ignore": 'paths, such as ["body.metadata.session_id"]',
     "match_headers": 'header names, such as ["openai-beta"]',
     "normalise": 'ids, dates or /regular expressions/, such as ["ids", "/build-[0-9]+/"]',
+    "redact": '/regular expressions/ or paths, such as ["/E[0-9]{6}/", "body.metadata.email"]',
     "queue_bytes": "a number of bytes above 0, such as 67108864 or 64MiB",
     "body_limit": "a number of bytes, such as 33554432 or 32MiB",
     "detect": "true or false",
     "tags": 'names with texts, such as { app = "search" }',
+    "prices": "a table in a file, with providers, models and own",
+    "budget": "a table in a file, with limits such as max_truncated_share = 0.02",
 }
 _ENVIRONMENT_FORMS: Final = {
     "strict": "1 or 0",
@@ -97,6 +108,7 @@ _ENVIRONMENT_FORMS: Final = {
     "ignore": "paths, separated by commas, such as body.metadata.session_id,body.user",
     "match_headers": "header names, separated by commas",
     "normalise": "ids, dates or /regular expressions/ without commas, separated by commas",
+    "redact": "/regular expressions/ without commas or paths, separated by commas",
     "detect": "1 or 0",
     "tags": "name=text pairs, separated by commas",
 }
@@ -119,12 +131,21 @@ def load(**options: Any) -> Settings:
     if disabled():
         return Settings(disabled=True)
     _check_names(options, "option {}")
-    given = {**_from_file(), **_from_environment(), **_from_options(options)}
+    places = (_from_file(), _from_environment(), _from_options(options))
+    given = {name: one for place in places for name, one in place.items()}
+    _add_up("redact", given, places)
     try:
         return Settings(**{name: one.value for name, one in given.items()})
     except ValidationError as error:
         one = given[str(error.errors(include_input=False, include_url=False)[0]["loc"][0])]
         raise UsageError(f"{one.source} is wrong: it must be {one.form}") from None
+
+
+def _add_up(name: str, given: dict[str, _Given], places: Iterable[Mapping[str, _Given]]) -> None:
+    """A setting of which no place takes back what another one says. Lists of the wrong form are left to be told of."""
+    values = [place[name].value for place in places if name in place]
+    if len(values) > 1 and all(isinstance(value, list | tuple) for value in values):
+        given[name] = given[name]._replace(value=[each for value in values for each in value])
 
 
 def disabled() -> bool:
@@ -170,7 +191,7 @@ def _from_environment() -> dict[str, _Given]:
 
 
 def _from_text(name: str, text: str, variable: str, form: str) -> Any:
-    if name not in {"hosts", "ignore", "match_headers", "normalise", "tags"}:
+    if name not in {"hosts", "ignore", "match_headers", "normalise", "redact", "tags"}:
         return text
     items = [item.strip() for item in text.split(",") if item.strip()]
     if name != "tags":

@@ -16,6 +16,7 @@ integer and then its bytes, or the length -1 where it is None):
   elapsed_us, size, the kind's code and flags, the length of its cuts), types each followed by a line feed, and the
   cuts.
 - seal: version, facts digest, payload digest.
+- leaf, of the tree that checkpoints are the roots of (RFC 6962 section 2.1): the byte 0, recording id, seal.
 
 Sizes and flags are facts, so the unframed payload bytes can be cut into events in one way only: who verifies stored
 rows must also hold each `size` against its payload. What `erased` leaves of a row has the same facts.
@@ -26,8 +27,11 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterable
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from .recording import Ending, Kind, Recording, Row
 from .sse import wire
@@ -41,6 +45,7 @@ __all__ = [
     "Digests",
     "EventDigest",
     "erased",
+    "leaf_of",
     "payload_of",
 ]
 
@@ -53,8 +58,9 @@ HAS_CUTS: Final = 1 << 6
 # No row that was captured has both `data` and `raw`: a `data` beside `raw` would be read instead of it.
 _HAS_BOTH: Final = 1 << 7
 
-# Facts are hashed once there are this many integers of them: a call for many costs little more than for few.
-_PENDING: Final = 5 * 256
+# Facts are hashed once there are this many integers of them: a call for many costs little more than for few, and what
+# waits is memory that each open stream holds.
+_PENDING: Final = 5 * 16
 
 #: (facts digest, payload digest, seal), 32 bytes each
 Digests = tuple[bytes, bytes, bytes]
@@ -81,6 +87,11 @@ def payload_of(row: Row) -> bytes:
     if raw is not None:
         return raw
     return wire(type_, data, None) if kind == Kind.SSE and data is not None else data or b""
+
+
+def leaf_of(recording_id: UUID, seal: bytes) -> bytes:
+    """What a checkpoint covers of a recording, 32 bytes."""
+    return hashlib.sha256(b"\0" + recording_id.bytes + seal).digest()
 
 
 def erased(row: Row) -> Row:
@@ -123,6 +134,41 @@ class EventDigest:
                     self._cuts.update(cuts)
         if len(numbers) > _PENDING:
             self._hash_pending()
+
+    def frames(
+        self,
+        positions: Sequence[int],
+        elapsed: Sequence[int],
+        types: Sequence[str | None],
+        sizes: Sequence[int],
+        cuts: Sequence[bytes | None],
+    ) -> None:
+        """`rows` for events of kind `sse` that have no `raw`, given as columns: the same in a fraction of the time.
+
+        Raises TypeError and OverflowError for values of types that no such row has.
+        """
+        self._hash_pending()
+        numbers = array("q", bytes(40 * len(positions)))
+        numbers[0::5] = array("q", positions)
+        numbers[1::5] = array("q", elapsed)
+        numbers[2::5] = array("q", sizes)
+        named, split = KIND_CODES[Kind.SSE.value] | HAS_TYPE, len(cuts) - cuts.count(None)
+        flags = array("q", [named]) * len(types)
+        for at, type_ in enumerate(types) if None in types else ():
+            if type_ is None:
+                flags[at] ^= HAS_TYPE
+        if split:
+            numbers[4::5] = array("q", [len(each) if each else 0 for each in cuts])
+            for at, each in enumerate(cuts):
+                if each is not None:
+                    flags[at] |= HAS_CUTS
+            self._cuts.update(b"".join([each for each in cuts if each]))
+        numbers[3::5] = flags
+        if sys.byteorder != "little":
+            numbers.byteswap()
+        self._numbers.update(numbers)
+        names = "".join([type_ + "\n" for type_ in types if type_ is not None])
+        self._types.update(names.encode("utf-8", "surrogatepass"))
 
     def finish(self, recording: Recording, ending: Ending) -> Digests:
         """The three digests, once every row (the `end` row too) has been taken."""

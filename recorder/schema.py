@@ -9,7 +9,8 @@ that the same statements also run on a PostgreSQL that is sharded by `recording_
 - times are integer microseconds UTC, payloads are bytes.
 
 Facts (`recordings`, `events`, `endings`, `tags`, `erasures`) are append-only, which triggers enforce. `readings`
-is derived and replaced at will; `leases` says which writer is alive for a recording that is still open.
+is derived and replaced at will; `leases` says which writer is alive for a recording that is still open; `logged`,
+append-only too, is the order in which sealed recordings came under checkpoints.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ __all__ = [
     "erasures",
     "events",
     "leases",
+    "logged",
     "metadata",
     "readings",
     "recordings",
@@ -59,7 +61,7 @@ __all__ = [
 ]
 
 #: The schema this code writes: "major.minor". A newer minor only adds; a newer major is refused.
-REVISION = "1.1"
+REVISION = "1.3"
 
 #: SQLite's `PRAGMA application_id`: "recr" in ASCII, so that `file` and recorder can tell a store from other files.
 APPLICATION_ID = 0x72656372
@@ -234,6 +236,8 @@ readings = _table(
     Column("head_us", BigInteger),
     # JSON: the names of the columns whose values are those of the run's opener
     Column("inherited", Text),
+    # since 1.2: when anything about the recording was last written: this row, a tag, an erasure. Copies follow it
+    Column("changed_at", BigInteger),
 )
 
 tags = _table(
@@ -262,6 +266,16 @@ leases = _table(
     Column("expires_at", BigInteger, nullable=False),  # PostgreSQL's clock; SQLite goes by the writer's lock file
 )
 
+# since 1.3: the leaves of the tree that checkpoints are the roots of, in the order (batch, recording_id); they stay
+# when all else of a recording has gone
+logged = _table(
+    "logged",
+    ["recording_id"],
+    _id(),
+    Column("batch", BigInteger, nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
+)
+
 
 def _index(name: str, *columns: Column[Any], where: str | None = None) -> None:
     condition = text(where) if where else None
@@ -286,14 +300,17 @@ _index("readings_request", _r.request_id, where="request_id IS NOT NULL")
 _index("readings_assistant", _r.assistant_id, _r.started_at, where="assistant_id IS NOT NULL")
 _index("readings_thread", _r.thread_id, _r.started_at, where="thread_id IS NOT NULL")
 _index("readings_due", _r.recording_id, where="reader_version = 0 AND ending IS NOT NULL")
+_index("readings_changed", _r.changed_at, _r.started_at)
 _index("tags_value", tags.c.name, tags.c.value, tags.c.recording_id)
 _index("leases_writer", leases.c.writer)
+_index("logged_order", logged.c.batch, logged.c.recording_id)
 
 FACT_TABLES = ("recordings", "events", "endings", "tags", "erasures")
 
 #: One reading of a run stands for it; the opener gives its start. Sums are scalar subqueries, so only the runs that a
 #: query selects pay for them (a GROUP BY over all readings takes seconds at a million recordings). What was recorded
-#: twice is summed once.
+#: twice is summed once. The migration that brought it holds a copy, which never changes; `analytics/_runs.sql` asks the
+#: same of all runs at once. Tests compare both with this text.
 _RUNS = """
 CREATE VIEW runs AS
 SELECT
@@ -483,6 +500,10 @@ def _sqlite_triggers() -> list[str]:
             f"CREATE TRIGGER {name}_no_delete BEFORE DELETE ON {name} {condition}"
             f"BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
         )
+    for name, what in (("update", "UPDATE"), ("delete", "DELETE")):
+        statements.append(
+            f"CREATE TRIGGER logged_no_{name} BEFORE {what} ON logged BEGIN SELECT RAISE(ABORT, '{_REFUSAL}'); END"
+        )
     return statements
 
 
@@ -507,4 +528,12 @@ def _postgresql_triggers() -> list[str]:
             f"CREATE TRIGGER {name}_no_truncate BEFORE TRUNCATE ON {name} "
             "FOR EACH STATEMENT EXECUTE FUNCTION recorder_no_truncate()"
         )
+    statements.append(
+        "CREATE TRIGGER logged_append_only BEFORE UPDATE OR DELETE ON logged "
+        "FOR EACH ROW EXECUTE FUNCTION recorder_no_truncate()"
+    )
+    statements.append(
+        "CREATE TRIGGER logged_no_truncate BEFORE TRUNCATE ON logged "
+        "FOR EACH STATEMENT EXECUTE FUNCTION recorder_no_truncate()"
+    )
     return statements

@@ -30,12 +30,12 @@ class Certificate(NamedTuple):
         return ssl.create_default_context(cafile=str(self.certificate))
 
 
-def make(folder: Path) -> Certificate:
-    """Make one in this folder, or skip the test."""
+def make(folder: Path, *hosts: str) -> Certificate:
+    """Make one in this folder, also for these hosts, or skip the test."""
     need("openssl", shutil.which("openssl") is not None, "no openssl program to make a certificate with")
     made = Certificate(folder / "certificate.pem", folder / "key.pem")
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    names = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    names = ["-addext", f"subjectAltName={','.join(['DNS:localhost', 'IP:127.0.0.1', *map('DNS:{}'.format, hosts)])}"]
     files = ["-keyout", str(made.key), "-out", str(made.certificate)]
     subprocess.run([*command.split(), *names, *files], check=True, capture_output=True)
     return made

@@ -10,6 +10,7 @@ import asyncio
 import json
 import shutil
 import subprocess
+import time
 import warnings
 from collections.abc import Callable
 from importlib import import_module
@@ -22,13 +23,13 @@ import httpx
 import httpx2
 import openai
 from azure.ai.agents import AgentsClient
-from azure.core.credentials import AzureKeyCredential
+from azure.core.credentials import AccessToken, AzureKeyCredential
 from azure.core.pipeline.policies import AzureKeyCredentialPolicy
 
 from recorder.demo.upstream import ASSISTANTS
 from tests.needs import need
 
-__all__ = ["CONVERSATIONS", "KEY", "Talk", "need_for"]
+__all__ = ["CONVERSATIONS", "KEY", "Talk", "agents_with_a_token", "need_for"]
 
 NODE: Final = Path(__file__).parent / "node"
 
@@ -123,11 +124,27 @@ def messages(base: str) -> Talk:
 
 
 def agents(base: str) -> Talk:
-    """azure-ai-agents over plain HTTP with a key: a run as a stream, and one that is polled."""
-    policy = AzureKeyCredentialPolicy(AzureKeyCredential(KEY), "api-key")
+    """azure-ai-agents over plain HTTP with a key."""
     nobody: Any = object()  # the policy stands for the credential
+    return _agents(base, nobody, authentication_policy=AzureKeyCredentialPolicy(AzureKeyCredential(KEY), "api-key"))
+
+
+def agents_with_a_token(base: str, certificate: Path) -> Talk:
+    """azure-ai-agents with a bearer token, as most use it: it sends one over TLS alone."""
+    return _agents(base, _Token(), connection_verify=str(certificate))
+
+
+class _Token:
+    """The credential of somebody who is signed in."""
+
+    def get_token(self, *scopes: str, **options: Any) -> AccessToken:
+        return AccessToken(KEY, int(time.time()) + 3600)
+
+
+def _agents(base: str, credential: Any, **options: Any) -> Talk:
+    """A run as a stream, and one that is polled."""
     told: Talk = []
-    with AgentsClient(base, nobody, authentication_policy=policy, retry_total=0) as client:
+    with AgentsClient(base, credential, retry_total=0, **options) as client:
         thread = client.threads.create(metadata={"scene": "release-notes"})
         told.append(("thread", _text(thread)))
         told.append(("message", _text(client.messages.create(thread.id, role="user", content=_QUESTION))))

@@ -136,7 +136,7 @@ def check(store: Store, recording_id: UUID, stream: str, acknowledged: int) -> i
     assert [event.kind for event in events].count("end") == 1
     assert events[-1].kind == "end"
     _check_body(events, stream)
-    _check_digests(store, recording_id, events)
+    check_digests(store, recording_id, events)
     return len(events)
 
 
@@ -158,7 +158,7 @@ def _check_body(events: list[Event], stream: str) -> None:
     assert ends == [end for end in expected if end <= len(body)], "the cuts are not those of the wire"
 
 
-def _check_digests(store: Store, recording_id: UUID, events: list[Event]) -> None:
+def check_digests(store: Store, recording_id: UUID, events: list[Event]) -> None:
     recording = store.recording(recording_id)
     ending = recording.ending
     assert ending is not None

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import fcntl
 import itertools
 import random
@@ -382,7 +383,12 @@ class _Wire:
             self._sock.close()
             self._link.leave("ours")
             raise Closed
-        self._sock.shutdown(socket.SHUT_WR)
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+            raise Closed from None  # the client, which had all it waited for, was faster
         # Reading on until the client leaves: closing with unread bytes would turn our FIN into a RST.
         self.pause(PATIENCE)
         raise Closed

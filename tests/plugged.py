@@ -1,4 +1,7 @@
-"""A provider whose words a test chooses, and a folder of tests that a pytest of its own runs with the plugin."""
+"""A provider whose words a test chooses, and a folder of tests that a pytest of its own runs with the plugin.
+
+It asserts nothing that pytest would rewrite, and may be imported as well as loaded: PYTEST_DONT_REWRITE.
+"""
 
 from __future__ import annotations
 
@@ -165,12 +168,13 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
 
 
 class Project:
-    """A folder of tests. `run` gives pytest's result; `said` is what the last run printed."""
+    """A folder of tests. `run` gives pytest's result; `said` is what the last run printed, `code` its exit code."""
 
     def __init__(self, pytester: pytest.Pytester) -> None:
         self._pytester = pytester
         self.path = pytester.path
         self.said = ""
+        self.code = 0
 
     def write(self, text: str, name: str = "test_app.py") -> None:
         """A file of the project; tests begin with `ASK`."""
@@ -183,6 +187,7 @@ class Project:
         run = self._pytester.runpytest_subprocess if apart else self._pytester.runpytest_inprocess
         result = run(*plugin, "-p", "no:cacheprovider", "-W", "default", *arguments)
         self.said = result.stdout.str() + result.stderr.str()
+        self.code = int(result.ret)
         try:
             outcomes = result.parseoutcomes()
         except ValueError:  # it did not come so far

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import re
@@ -10,21 +9,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from recorder.proxy import Figures, Routes, Service, Settings
 from recorder.store import Store
-from recorder.wire import loop_factory
 from recorder.writer import Writer
+from tests.looped import Looped
 from tests.needs import ROOT
 
 __all__ = ["Program", "Proxied", "killed"]
 
 
-class Proxied:
+class Proxied(Looped):
     """A proxy for these upstreams (`[NAME=]URL`); a context manager. `url` is where it listens, `path` its store."""
 
     def __init__(
@@ -40,45 +38,10 @@ class Proxied:
         self._upstreams = upstreams
         self._settings = settings
         self._options = options
-        self._factory: Callable[[], asyncio.AbstractEventLoop] = (
-            asyncio.new_event_loop if plain_loop else loop_factory()
-        )
-        self._started = threading.Event()
-        self._failure: BaseException | None = None
+        super().__init__(plain_loop=plain_loop)
         self.writer = Writer(lambda: store.open(path, create=True))
 
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run, name="proxied", daemon=True)
-        self._thread.start()
-        assert self._started.wait(10)
-        if self._failure is not None:
-            raise self._failure
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
-        assert not self._thread.is_alive(), "the proxy did not stop"
-        assert self.writer.close(20)
-        if self._failure is not None and error is None:
-            raise self._failure
-
-    def _run(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=self._factory) as runner:
-                self.loop = runner.get_loop()
-                runner.run(self._serve())
-        except BaseException as error:
-            self._failure = error
-        finally:
-            self._started.set()
-
-    async def _serve(self) -> None:
-        failures: list[dict[str, Any]] = []
-        self.loop.set_exception_handler(lambda _, context: failures.append(context))
-        self._stop = asyncio.Event()
+    async def listen(self) -> None:
         self.service = Service(
             Routes.of(self._upstreams), self.writer, self._settings, figures=self._figures, **self._options
         )
@@ -86,12 +49,12 @@ class Proxied:
         self.address = (host, port)
         scheme = "https" if "tls" in self._options else "http"
         self.url = f"{scheme}://{host}:{port}"
-        self._started.set()
-        await self._stop.wait()
+
+    def abort(self) -> None:
         self.service.abort()
-        await asyncio.sleep(0)
-        if failures:
-            raise AssertionError(f"the event loop met {failures}")
+
+    def released(self) -> None:
+        assert self.writer.close(20)
 
     def _figures(self) -> Figures:
         stats = self.writer.stats
@@ -101,20 +64,12 @@ class Proxied:
         """Wait until all that was recorded is durable."""
         assert self.writer.flush(20)
 
-    def call(self, function: Callable[[], Any]) -> Any:
-        """Run a function on the proxy's event loop and give what it gives."""
-
-        async def run() -> Any:
-            return function()
-
-        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(10)
-
 
 class Program:
-    """`recorder record` in a process of its own."""
+    """`recorder record`, or another command that serves, in a process of its own."""
 
-    def __init__(self, store: Path, *arguments: str, **environment: str) -> None:
-        command = [sys.executable, "-m", "recorder", "--store", str(store), "record", *arguments]
+    def __init__(self, store: Path, *arguments: str, serves: str = "record", **environment: str) -> None:
+        command = [sys.executable, "-m", "recorder", "--store", str(store), serves, *arguments]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

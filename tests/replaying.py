@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, NamedTuple
 
 from recorder.capture import Capture
 from recorder.recording import Head, HeaderList, Recording, Request, Transport, uuid7
 from recorder.replay import Player
 from recorder.replay_server import Faults, Service, Settings
 from recorder.store import Append, Store
-from recorder.wire import loop_factory
 from recorder.writer.opening import Opening, Options, opened
+from tests.looped import Looped
 
 __all__ = ["BODY", "EVENTS", "Heard", "Replaying", "asking", "hear", "kept"]
 
@@ -29,7 +25,7 @@ EVENTS: Final[HeaderList] = (("content-type", "text/event-stream"),)
 SILENT: Final = 0.3
 
 
-class Replaying:
+class Replaying(Looped):
     """Answers from the store at `path`; a context manager. `url` is where it listens, `said` what it said.
 
     `options` are the player's. Whatever the event loop complains of fails the test.
@@ -51,62 +47,21 @@ class Replaying:
         self._settings = settings
         self._server = server or {}
         self._options = options
-        self._factory: Callable[[], asyncio.AbstractEventLoop] = (
-            asyncio.new_event_loop if plain_loop else loop_factory()
-        )
-        self._started = threading.Event()
-        self._failure: BaseException | None = None
+        super().__init__(plain_loop=plain_loop)
 
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run, name="replaying", daemon=True)
-        self._thread.start()
-        assert self._started.wait(10)
-        if self._failure is not None:
-            raise self._failure
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
-        assert not self._thread.is_alive(), "the replay server did not stop"
-        if self._failure is not None and error is None:
-            raise self._failure
-
-    def _run(self) -> None:
-        try:
-            with Store.open(self._path, readonly=True) as store, asyncio.Runner(loop_factory=self._factory) as runner:
-                self.loop = runner.get_loop()
-                runner.run(self._serve(store))
-        except BaseException as error:
-            self._failure = error
-        finally:
-            self._started.set()
-
-    async def _serve(self, store: Store) -> None:
-        failures: list[dict[str, Any]] = []
-        self.loop.set_exception_handler(lambda _, context: failures.append(context))
-        self._stop = asyncio.Event()
-        player = Player(store, **self._options)
+    async def listen(self) -> None:
+        self._store = Store.open(self._path, readonly=True)
+        player = Player(self._store, **self._options)
         self.service = Service(player, self._settings, faults=self._faults, say=self.said.append, **self._server)
         self.address = await self.service.start("127.0.0.1", 0)
         scheme = "https" if "tls" in self._server else "http"
         self.url = f"{scheme}://{self.address[0]}:{self.address[1]}"
-        self._started.set()
-        await self._stop.wait()
+
+    def abort(self) -> None:
         self.service.abort()
-        await asyncio.sleep(0)
-        if failures:
-            raise AssertionError(f"the event loop met {failures}")
 
-    def call(self, function: Callable[[], Any]) -> Any:
-        """Run a function on the server's event loop and give what it gives."""
-
-        async def run() -> Any:
-            return function()
-
-        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(10)
+    def released(self) -> None:
+        self._store.close()
 
 
 def asking(*lines: bytes, method: bytes = b"POST", version: bytes = b"HTTP/1.1", body: bytes = BODY) -> bytes:

@@ -6,21 +6,25 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
+from decimal import Decimal
 from pathlib import Path
 
 import click
 import pytest
+from genai_prices import Usage, calc_price
 
 from recorder import dialects
 from recorder.cli import program
 from recorder.cli.options import DIALECTS, parse_time
-from recorder.cli.output import safe, span, table
+from recorder.cli.output import safe, several, span, table
 from recorder.demo import stream
 from recorder.recording import Head, Request
 from recorder.schema import REVISION
 from recorder.store import Store
 from recorder.writer import Writer
+from tests.asked import fill
 from tests.command import invoke, json_lines
 from tests.needs import ROOT
 
@@ -246,6 +250,11 @@ def test_spans_read_like_people_say_them() -> None:
     ]  # fmt: skip
 
 
+def test_numbers_and_their_nouns_agree() -> None:
+    """One is one, none and many are many, with separators."""
+    assert [several(value, "event") for value in (0, 1, 2, 1000)] == ["0 events", "1 event", "2 events", "1,000 events"]
+
+
 @pytest.mark.parametrize("option", ["--model", "--assistant", "--thread", "--request-id", "--trace", "--grep"])
 def test_a_filter_in_no_encoding_finds_nothing(demo: Path, option: str) -> None:
     """Arguments are bytes: what is not UTF-8 in them arrives as lone surrogates, which no database takes."""
@@ -298,6 +307,71 @@ def test_the_database_commands_say_what_the_schema_is(demo: Path) -> None:
     assert (current.exit_code, current.stdout) == (0, f"{REVISION}\n")
     assert invoke("db", "check", store=demo).exit_code == 0
     assert invoke("db", "upgrade", store=demo).exit_code == 0
+
+
+#: Commands that have nothing to say in JSON: they listen, write bytes or files, or change the schema.
+WITHOUT_JSON = {"record", "replay", "emit", "export", "pin", "report", "db upgrade"}
+
+
+def commands(group: click.Group, above: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command by its name, those of groups with the group's."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", command
+
+
+@pytest.mark.parametrize(("name", "command"), list(commands(program)))
+def test_every_command_that_tells_something_takes_json(name: str, command: click.Command) -> None:
+    flags = [parameter for parameter in command.params if "--json" in parameter.opts]
+    assert len(flags) == (name not in WITHOUT_JSON)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["runs"],
+        ["recordings"],
+        ["show", "@last"],
+        ["tag", "@last"],
+        ["rebuild"],
+        ["sql", "select 1 as a"],
+        ["db", "current"],
+        ["db", "check"],
+    ],
+    ids=" ".join,
+)
+def test_json_is_one_object_a_line(demo: Path, arguments: list[str]) -> None:
+    """In ASCII, and nothing else on stdout or stderr."""
+    done = invoke(*arguments, "--json", store=demo)
+    assert (done.exit_code, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines
+    assert done.stdout.isascii()
+    assert all(type(json.loads(line)) is dict for line in lines)
+
+
+def test_the_database_commands_say_in_json_what_they_say_in_words(demo: Path, tmp_path: Path) -> None:
+    assert json_lines("db", "current", store=demo) == [{"revision": REVISION, "empty": False}]
+    assert json_lines("db", "check", store=demo) == [{"differences": []}]
+    other = tmp_path / "other.db"
+    with Store.open(other, create=True) as store, store._backend.engine.begin() as connection:
+        connection.exec_driver_sql("DROP VIEW runs")
+    done = invoke("db", "check", "--json", store=other)
+    assert (done.exit_code, json.loads(done.stdout)) == (4, {"differences": ["missing: runs"]})
+
+
+def test_a_file_that_cannot_be_written_is_one_line_and_exit_code_4(demo: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for arguments in (["export", "-o"], ["export", "--format", "har", "-o"], ["pin", "@last", "--as", "a", "--dir"]):
+        done = invoke(*arguments, str(tmp_path / "file" / "below"), store=demo)
+        assert (done.exit_code, done.stdout) == (4, "")
+        assert done.stderr.startswith(f"recorder: {tmp_path / 'file'}")
+        assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("arguments", [["runs", "--json"], ["runs"], ["emit", "@last"], ["show", "@last"]])
@@ -367,3 +441,27 @@ def test_a_part_that_is_open_or_not_recorded_is_not_called_unanswered(tmp_path: 
         cut.end("eof")
         assert writer.flush(5)
         assert ", answer not recorded, ended by eof\n" in invoke("show", "@last", store=path).stdout
+
+
+# -- what runs cost ----------------------------------------------------------------------------------------------------
+
+
+def test_what_runs_cost_is_said_on_demand_and_unknown_is_null(tmp_path: Path) -> None:
+    """gpt-4o in November 2026, a million tokens each way: the price list is the library's, the sum is ours."""
+    store = tmp_path / "recorder.db"
+    with Store.open(store, create=True) as made:
+        usage = {"input_tokens": 1_000_000, "uncached_tokens": 1_000_000, "output_tokens": 1_000_000}
+        run = {"status": "completed", "stop_reason": "stop", "usage_quality": "reported", **usage}
+        fill(made, "cost", [{**run, "model": "gpt-4o-2024-08-06"}, {**run, "model": "nobody-knows", "started": 1}])
+    expected = calc_price(
+        Usage(input_tokens=1_000_000, output_tokens=1_000_000), "gpt-4o-2024-08-06", provider_id="openai"
+    ).total_price
+    unknown, known = json_lines("runs", "--cost", store=store)
+    assert unknown["cost_usd"] is None
+    assert Decimal(known["cost_usd"]) == expected
+    assert [row["cost_usd"] for row in json_lines("runs", store=store)] == [None, None]
+    assert f"${expected:,.4f}" in invoke("runs", "--cost", store=store).stdout
+    shown = invoke("show", known["run_id"], "--cost", store=store).stdout
+    assert f"Cost  ${expected:,.4f}" in shown
+    assert "Cost  - (" in invoke("show", unknown["run_id"], "--cost", store=store).stdout
+    assert "Cost" not in invoke("show", unknown["run_id"], store=store).stdout

@@ -48,6 +48,8 @@ def test_runs_are_chosen_by_name_or_filter(path: Path) -> None:
     assert '"chatcmpl-three"' in filtered.stdout
     assert '"chatcmpl-two"' not in filtered.stdout
     assert invoke("export", store=path).stdout.count('"kind":"request"') == 3
+    newest = invoke("export", "--limit", "1", store=path).stdout
+    assert (newest.count('"kind":"request"'), '"chatcmpl-three"' in newest) == (1, True)
     assert invoke("export", "--tag", "nr=four", store=path).exit_code == 3
     assert invoke("export", "chatcmpl-two", "--tag", "nr=two", store=path).exit_code == 2
     assert invoke("export", "nobody", store=path).exit_code == 3
@@ -68,6 +70,9 @@ def test_har_and_one_stream(path: Path, tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "a.har").read_text())["log"]["entries"]) == 3
     (told,) = json_lines("import", str(tmp_path / "a.har"), store=tmp_path / "b.db")
     assert (told["source"], len(told["recordings"]), told["skipped"]) == ("HAR", 3, [])
+    again = tmp_path / "deep" / "a.har"
+    assert invoke("export", "--format", "har", "-o", str(again), store=path).exit_code == 0
+    assert again.read_bytes() == (tmp_path / "a.har").read_bytes()
     one = invoke("export", "chatcmpl-one", "--format", "sse", store=path)
     assert one.stdout_bytes == b"".join(said("one", name="chatcmpl-one"))
     assert invoke("export", "--format", "sse", store=path).exit_code == 2

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -201,7 +202,9 @@ def test_sql_may_come_from_stdin_and_in_several_statements(store: Path) -> None:
 
 def test_tables_can_be_listed_and_described(store: Path) -> None:
     names = [row["name"] for row in rows(store, "show tables")]
-    assert names == ["endings", "readings", "recordings", "run_params", "runs", "tags"]
+    assert {"calls", "endings", "readings", "recordings", "run_params", "run_tags", "runs", "steps", "tags"} <= {*names}
+    assert names == sorted(names)
+    assert "events" not in names
     described = {row["column_name"]: row["column_type"] for row in rows(store, "describe runs")}
     assert described["started_at"] == "BIGINT"
     assert run(store, "explain select 1").returncode == 0
@@ -227,3 +230,29 @@ def test_no_store_is_exit_code_3(tmp_path: Path) -> None:
     assert done.returncode == 3
     assert done.stdout == ""
     assert "none.db" in done.stderr
+
+
+def test_a_kind_of_statement_that_python_has_no_name_for_is_refused_like_others(store: Path) -> None:
+    done = run(store, "update extensions")
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 2
+
+
+def test_ctrl_c_ends_a_statement_that_does_not_hear_of_it(store: Path) -> None:
+    endless = "with recursive r as (select 1 x union all select x + 1 from r) select max(x) from r"
+    program = subprocess.Popen(
+        [sys.executable, "-m", "recorder", "--store", str(store), "sql", "--events", endless],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):  # until it is under way
+            program.wait(5)
+        program.send_signal(signal.SIGINT)
+        _, said = program.communicate(timeout=30)
+    finally:
+        program.kill()
+        program.wait()
+    assert program.returncode == 130
+    assert "Traceback" not in said

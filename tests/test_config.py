@@ -56,6 +56,7 @@ def test_the_defaults() -> None:
         ignore=(),
         match_headers=(),
         normalise=(),
+        redact=(),
         queue_bytes=64 * MIB,
         body_limit=32 * MIB,
         tags={},
@@ -76,6 +77,18 @@ def test_an_option_that_is_none_and_a_variable_that_is_empty_are_not_given(
     write(here / "recorder.toml", 'content = "facts"')
     monkeypatch.setenv("RECORDER_CONTENT", " ")
     assert load(content=None).content == "facts"
+
+
+def test_what_is_redacted_adds_up(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No place can take back what another one withholds."""
+    write(here / "recorder.toml", 'redact = ["/a/"]\nignore = ["body.a"]')
+    monkeypatch.setenv("RECORDER_REDACT", "/b/")
+    monkeypatch.setenv("RECORDER_IGNORE", "body.b")
+    found = load(redact=("/c/",))
+    assert found.redact == ("/a/", "/b/", "/c/")
+    assert found.ignore == ("body.b",)
+    assert "'redact'" in message(redact="/c/")
+    assert "'redact'" in message(redact=["/c/", 5])
 
 
 def test_settings_are_immutable() -> None:
@@ -102,6 +115,7 @@ def test_settings_are_immutable() -> None:
         ("RECORDER_IGNORE", "body.user,query.seed,", "ignore", ("body.user", "query.seed")),
         ("RECORDER_MATCH_HEADERS", "openai-beta", "match_headers", ("openai-beta",)),
         ("RECORDER_NORMALISE", "ids, /n-[0-9]+/", "normalise", ("ids", "/n-[0-9]+/")),
+        ("RECORDER_REDACT", "/E[0-9]+/, body.user", "redact", ("/E[0-9]+/", "body.user")),
         ("RECORDER_QUEUE_BYTES", "1000", "queue_bytes", 1000),
         ("RECORDER_QUEUE_BYTES", "64KiB", "queue_bytes", 65536),
         ("RECORDER_QUEUE_BYTES", "1 gib", "queue_bytes", 1024 * MIB),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder.digest import Digests, EventDigest, erased, payload_of
+from recorder.digest import Digests, EventDigest, erased, leaf_of, payload_of
 from recorder.recording import Ending, Kind, Recording, Request, Row
 from tests.needs import examples
 
@@ -402,3 +402,39 @@ def test_a_frame_counts_as_its_wire_bytes() -> None:
         b'{"ending":"eof"}',
     ]
     assert [payload_of(erased(row)) for row in ROWS] == [b""] * len(ROWS)
+
+
+# -- columns -----------------------------------------------------------------------------------------------------------
+
+_COUNTS = st.integers(-(2**63), 2**63 - 1)
+_FRAMES = st.tuples(_COUNTS, _COUNTS, st.none() | st.text(max_size=5), _COUNTS, st.none() | st.binary(max_size=6))
+
+
+@given(st.lists(_FRAMES, max_size=30))
+def test_frames_as_columns_are_the_rows_that_they_are(
+    frames: list[tuple[int, int, str | None, int, bytes | None]],
+) -> None:
+    rows: list[Row] = [
+        (ID.bytes, position, "sse", elapsed, type_, b"x", None, size, cuts)
+        for position, elapsed, type_, size, cuts in frames
+    ]
+    by_rows, by_columns = EventDigest(RECORDING), EventDigest(RECORDING)
+    by_rows.rows([*ROWS, *rows, *ROWS])
+    by_columns.rows(ROWS)
+    if frames:
+        by_columns.frames(*zip(*frames, strict=True))
+    by_columns.rows(ROWS)
+    assert by_columns.finish(RECORDING, ENDING) == by_rows.finish(RECORDING, ENDING)
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_frames_of_other_types_are_refused(at: int) -> None:
+    """They stand in a store that somebody else wrote to."""
+    columns: list[list[Any]] = [[1], [2], ["t"], [3], [b""]]
+    columns[at] = [1.5]
+    with pytest.raises(TypeError):
+        EventDigest(RECORDING).frames(*columns)
+
+
+def test_a_leaf_is_what_rfc_6962_hashes() -> None:
+    assert leaf_of(ID, b"s" * 32) == hashlib.sha256(b"\0" + ID.bytes + b"s" * 32).digest()

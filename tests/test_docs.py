@@ -23,10 +23,11 @@ import pytest
 
 from recorder import schema
 from recorder.demo import stream
+from recorder.queries import questions
 from tests.needs import ROOT, need
 from tests.test_layers import ORDER, modules
 
-PAPERS: Final = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md")
+PAPERS: Final = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/questions.md")
 
 
 def paper(name: str) -> str:
@@ -88,7 +89,7 @@ def test_the_readmes_commands_do_what_it_says(folder: Path) -> None:
         if line == f"pip install {project}":
             continue
         said[line] = typed(demo[0] if line == "make demo" else line, folder)
-    runs, shown, emitted, counted, asked = (said[line] for line in said if line != "make demo")
+    runs, shown, emitted, analysed, counted, asked, runaway = (said[line] for line in said if line != "make demo")
     assert b"all the same" in said["make demo"]
     assert len(runs.splitlines()) == 8
     assert b"claude" in shown
@@ -96,6 +97,8 @@ def test_the_readmes_commands_do_what_it_says(folder: Path) -> None:
     assert len(counted.splitlines()) > 3
     assert b"output_limit" in counted
     assert b"json_object" in asked
+    assert b"How much of each cap is used?" in analysed
+    assert b"invoice-intake" in runaway
 
 
 CODE: Final = """
@@ -164,6 +167,33 @@ def _plain(text: str) -> str:
     return text.lower().replace("frozen", "freeze")
 
 
+# -- docs/questions.md -------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_questions_is_what_there_is() -> None:
+    rows = re.findall(r"^\| ([A-Z][0-9]+) \| `(\w+)` \| (.*) \|$", paper("docs/questions.md"), re.MULTILINE)
+    assert rows == [(question.id, question.name, question.title) for question in questions()]
+
+
+def test_what_the_questions_guide_tells_to_type_works(folder: Path) -> None:
+    """On the demo's store: the commands, the Python, the prices, and the question of one's own."""
+    typed(recipes()["demo"][0], folder)
+    said = [typed(line, folder) for block in blocks("docs/questions.md", "sh") for line in block.splitlines()]
+    assert len(said) == 3
+    (python,) = blocks("docs/questions.md", "python")
+    (own,) = blocks("docs/questions.md", "sql")
+    limits, prices = blocks("docs/questions.md", "toml")
+    (folder / "recorder.toml").write_text(f"{limits}\n{prices}", encoding="utf-8")
+    (folder / "most.sql").write_text(own, encoding="utf-8")
+    (told,) = re.findall(r"`recorder (analyze ./most.sql [^`]+)`", paper("docs/questions.md"))
+    rows = typed(f".venv/bin/recorder --store .recorder/demo.db {told} --json", folder).splitlines()
+    assert [json.loads(row)["output_tokens"] for row in rows] == [400, 256, 61]
+    typed(f"{shlex.quote(sys.executable)} -c {shlex.quote(python)}", folder)
+    assert b"genai-prices" in typed(".venv/bin/recorder --store .recorder/demo.db analyze C1 2>&1", folder)
+    held = typed(".venv/bin/recorder --store .recorder/demo.db budget || [ $? -eq 1 ]", folder)
+    assert b"max_truncated_share" in held
+
+
 # -- CONTRIBUTING and ARCHITECTURE -------------------------------------------------------------------------------------
 
 
@@ -209,7 +239,7 @@ def test_every_link_leads_somewhere(name: str) -> None:
         if target.startswith("https://"):
             continue
         path, _, anchor = target.partition("#")
-        linked = ROOT / path if path else ROOT / name
+        linked = (ROOT / name).parent / path if path else ROOT / name
         assert linked.exists(), target
         if anchor:
             headings = re.findall(r"^#+ (.*)$", linked.read_text(encoding="utf-8"), re.MULTILINE)
@@ -225,13 +255,13 @@ def test_every_file_that_is_named_is_there(name: str) -> None:
 
 
 def _is_there(path: str) -> bool:
-    places = (ROOT, ROOT / "recorder", ROOT / "recorder" / "dialects", ROOT / "tests")
+    places = (ROOT, ROOT / "docs", ROOT / "recorder", ROOT / "recorder" / "dialects", ROOT / "tests")
     return any((place / path.lstrip("/")).exists() for place in places)
 
 
 def test_the_papers_are_read_whole() -> None:
     """A block, a recipe or a missing file that these tests did not see would not be tested."""
-    assert sum(paper("README.md").count(f"```{language}\n") for language in ("sh", "python")) == 7
-    assert (len(blocks("README.md", "sh")), len(blocks("README.md", "python"))) == (4, 3)
+    assert sum(paper("README.md").count(f"```{language}\n") for language in ("sh", "python")) == 8
+    assert (len(blocks("README.md", "sh")), len(blocks("README.md", "python"))) == (5, 3)
     assert recipes()["clean"][0].startswith("rm -rf .venv")
     assert not _is_there("recorder/nonsense.py")

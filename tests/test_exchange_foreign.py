@@ -179,6 +179,11 @@ def test_a_cassette_becomes_a_recording_file(tmp_path: Path) -> None:
     assert (tmp_path / "rec" / "a.jsonl").read_bytes() == (tmp_path / "rec" / "b.jsonl").read_bytes()
 
 
+#: In UTC it lies before the year 1.
+_CALL = {"request": {"uri": "http://a/", "method": "GET"}, "response": {"status": {"code": 200}}}
+ANCIENT = json.dumps({"interactions": [{**_CALL, "recorded_at": "0001-01-01T00:00:00+14:00"}]}).encode()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
@@ -215,6 +220,12 @@ def test_a_cassette_becomes_a_recording_file(tmp_path: Path) -> None:
             b'interactions: [{request: {uri: "http://a/b", method: "GET"}, response: {status: {code: 7}}}]',
             "the status",
         ),
+        (
+            "a.yaml",
+            b'interactions: [{request: {uri: "http://a/b", method: "GET"}, response: {status: {code: .inf}}}]',
+            "interaction 1: it has not the form of one",
+        ),
+        ("a.json", ANCIENT, "one of its times is none that can be"),
         ("a.toml", b"= 1", "not imported"),
         ("a.txt", b"hello", "none of the files"),
     ],
@@ -278,17 +289,27 @@ def test_a_maker_refuses_what_no_exchange_can_hold() -> None:
         Maker("x").make(Foreign(method="GET", url="http://a/", headers=(("a", "b" * 70_000),)))
     with pytest.raises(Unfit, match="status line"):
         Maker("x").make(Foreign(method="GET", url="http://a/", reason="a\r\nb: c"))
+    never: list[dict[str, Any]] = [
+        {"started_at": 1 << 62},
+        {"head_us": 1 << 63},
+        {"duration_us": -1},
+        {"chunks": [(1 << 63, b"a")]},
+    ]
+    for times in never:
+        with pytest.raises(Unfit, match="times"):
+            Maker("x").make(Foreign(method="GET", url="http://a/", **times))
 
 
 _WORDS = ["interactions", "http_interactions", "log", "entries", "fixtures", "request", "response", "body", "string"]
 _WORDS += ["headers", "status", "code", "uri", "url", "method", "match", "userMessage", "content", "text", "postData"]
+_WORDS += ["recorded_at", "startedDateTime", "time", "timings", "receive", "_recorder", "duration_us", "chunks"]
 
 
 @settings(max_examples=examples(150, 10_000))
 @given(
     st.sampled_from(["a.yaml", "a.json", "a.har", "a.toml", "a.sse", "a.jsonl"]),
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
         lambda each: (
             st.lists(each, max_size=3)
             | st.dictionaries(

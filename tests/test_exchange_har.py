@@ -251,7 +251,10 @@ def test_a_body_that_chrome_did_not_keep_is_written_anew_from_its_list() -> None
     assert {"bytes", "cuts"} <= found.unknown
 
 
-@pytest.mark.parametrize("told", [listed((1.0, "other")), listed((1.0, "[DONE]"), (2.0, "more")), [{"time": "x"}], 7])
+@pytest.mark.parametrize(
+    "told",
+    [listed((1.0, "other")), listed((1.0, "[DONE]"), (2.0, "more")), [{"time": "x"}], 7, listed((1e999, "[DONE]"))],
+)
 def test_a_list_of_other_events_says_nothing(told: Any) -> None:
     """Then times are unknown."""
     assert one(_eventSourceMessages=told).chunks is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from recorder import exchange
 from recorder.errors import UsageError
-from recorder.exchange import reading
+from recorder.exchange import lines, reading
 from tests.needs import examples
 from tests.taped import chat, said
 
@@ -73,6 +74,12 @@ WRONG: list[tuple[int, Callable[[str], str], str]] = [
     (3, sub('"kind":"head"', '"kind":"tail"'), "line 3: `kind` must be"),
     (3, sub('"us":900', '"us":90000'), "line 4: `us` is smaller than in the line before"),
     (3, sub('"us":900', '"us":-1'), "line 3: `us` must be a number"),
+    (2, sub('"us":0', '"us":9223372036854775807'), "line 2: `us` tells a time of day before the year 2 or after 9998"),
+    (2, sub('"us":0', '"us":-64000000000000000'), "line 2: `us` tells a time of day before the year 2 or after 9998"),
+    (6, lambda _: '{"us":1000000000000000,"text":"a"}', "line 6: `us` must be a number from 0 to 999999999999999"),
+    (6, lambda _: '{"us":3000,"size":9223372036854775807}', "line 7: its events are larger than any could be"),
+    (7, sub('"kind":"end"', '"kind":"end","status":9223372036854775807'), "line 7: `status` must be a number from 100"),
+    (7, sub('"kind":"end"', '"kind":"end","head_us":9223372036854775807'), "line 7: `head_us` must be a number from 0"),
     (3, sub('"data"', '"cuts":[],"data"'), "line 3: it is no part of the body"),
     (4, sub('"us":1000', '"us":1000,"cuts":[[99999,1000]]'), "line 4: `cuts` must rise"),
     (4, sub('"us":1000', '"us":1000,"cuts":[[5,1],[4,1]]'), "line 4: `cuts` must rise"),
@@ -191,3 +198,15 @@ def test_a_damaged_file_is_refused_or_read_and_never_anything_else(
             assert entry.events[-1].kind == "end"
     except UsageError as error:
         assert "\n" not in str(error)  # noqa: PT017 (it may also be taken)
+
+
+@given(st.integers(-62_104_060_800_000_000, 253_370_764_799_999_999))
+def test_a_time_of_day_and_its_text_are_the_same(micros: int) -> None:
+    """To the microsecond, in any year that is taken."""
+    assert lines.is_time_of_day(micros)
+    assert lines.micros(datetime.fromisoformat(lines.timestamp(micros))) == micros
+
+
+@pytest.mark.parametrize("micros", [-62_104_060_800_000_001, 253_370_764_800_000_000])
+def test_what_no_zone_can_show_is_no_time_of_day(micros: int) -> None:
+    assert not lines.is_time_of_day(micros)

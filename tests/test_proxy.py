@@ -29,6 +29,7 @@ from recorder.proxy.tape import Calls, tags_of
 from recorder.recording import Reading, Recording, Request
 from recorder.store import RunFilter, Store
 from tests.certificates import make
+from tests.conversations import KEY, Talk, agents_with_a_token
 from tests.loopback import LAST_CHUNK, Act, Loopback, chunk, head, stream_head, stream_script
 from tests.proxied import Program, Proxied, killed
 from tests.rows import an_end, opened
@@ -278,6 +279,28 @@ def test_tls_towards_clients(tmp_path: Path) -> None:
         assert client.post(proxy.url + "/v1/x", json={}).content == BODY
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete chunked read"):
             client.post(proxy.url + "/v1/x", json={})
+
+
+def test_azure_clients_are_recorded_and_answered_over_tls(tmp_path: Path) -> None:
+    """They send a bearer token over nothing else. The whole conversation is there again with the upstream gone."""
+    certificate = make(tmp_path)
+    tls = ("--tls-cert", str(certificate.certificate), "--tls-key", str(certificate.key))
+    store = tmp_path / "r.db"
+
+    def talk(program: Program) -> Talk:
+        told = agents_with_a_token(program.url(), certificate.certificate)
+        code, _ = program.end(signal.SIGINT)
+        assert code == 0, program.errors
+        return told
+
+    with upstream(0.0) as base:
+        with killed(Program(store, "--port", "0", "--upstream", base, *tls)) as program:
+            told = talk(program)
+    assert {"thread", "created", "polled"} < {name for name, _ in told}
+    with killed(Program(store, "--port", "0", *tls, serves="replay")) as program:
+        assert talk(program) == told
+        assert "no recording" not in program.errors
+    assert KEY.encode() not in b"".join(file.read_bytes() for file in tmp_path.glob("r.db*") if file.is_file())
 
 
 def test_the_record_begins_before_the_upstream_is_asked(tmp_path: Path) -> None:

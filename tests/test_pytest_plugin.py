@@ -255,6 +255,36 @@ def test_other_hosts_pass_or_are_blocked(project: Project, provider: Provider, m
     assert len(provider.asked) == 1
 
 
+@pytest.mark.parametrize(
+    ("call", "request_"),
+    [
+        ("httpx.post(URL + '/some?token=hidden', json={})", "POST http://other.test:8080/some"),
+        ("requests.post(URL + '/some?token=hidden', json={})", "POST http://other.test:8080/some"),
+        ("asyncio.run(aio())", "POST http://other.test:8080/some"),
+        ("openai.OpenAI(base_url=URL, max_retries=0).models.list()", "GET http://other.test:8080/models"),
+        ("anthropic.Anthropic(base_url=URL, max_retries=0).models.list()", "GET http://other.test:8080/v1/models"),
+    ],
+)
+def test_a_blocked_request_fails_the_test_though_the_application_swallows_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch, call: str, request_: str
+) -> None:
+    """And the message names it: method, host and path, but no query."""
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    monkeypatch.delenv("ANTHROPIC_BASE_URL")
+    project.write(
+        "import asyncio, aiohttp, anthropic, httpx, requests\n"
+        "URL = 'http://other.test:8080'\n"
+        "async def aio():\n"
+        "    async with aiohttp.ClientSession() as session:\n"
+        "        await session.post(URL + '/some?token=hidden', json={})\n"
+        "@pytest.mark.recorder(others='block')\ndef test_it():\n"
+        f"    try:\n        {call}\n    except Exception:\n        pass\n"
+    )
+    assert project.run() == {"failed": 1}
+    assert f"{request_} is blocked: while replaying only listed hosts are answered" in project.said
+    assert "hidden" not in project.said
+
+
 # -- options in layers -------------------------------------------------------------------------------------------------
 
 
@@ -273,6 +303,26 @@ def test_lists_add_up_and_the_nearest_plain_value_holds(project: Project, provid
     assert project.run("-W", "error") == {"passed": 1}
 
 
+def test_what_is_redacted_adds_up_and_credentials_always_are(project: Project, provider: Provider) -> None:
+    """The file's rules, the fixture's (a function among them) and the marker's."""
+    project.write("[pytest]\nrecorder_redact =\n    /ACC-[0-9]{6}/\n", "pytest.ini")
+    project.write(
+        "import pytest\n@pytest.fixture(scope='session')\ndef recorder_config():\n"
+        "    return {'redact': [lambda text, where: ['Ludmilla'] if 'Ludmilla' in text else []]}\n",
+        "conftest.py",
+    )
+    key = "sk-proj-" + "Zx9" * 16
+    project.write(
+        "@pytest.mark.recorder(redact='body.user')\n"
+        f"def test_it():\n    ask('ACC-123456 Ludmilla {key} ', user='me@here.example')\n"
+    )
+    assert project.run("--recorder=record", "--recorder-redact", "/[0-9]{6}/") == {"passed": 1}
+    text = project.tape().read_text(encoding="utf-8")
+    assert [word for word in ("ACC-123456", "Ludmilla", key, "me@here") if word in text] == []
+    assert project.run() == {"passed": 1}
+    assert len(provider.asked) == 1
+
+
 @pytest.mark.parametrize(
     ("marker", "told"),
     [
@@ -283,6 +333,7 @@ def test_lists_add_up_and_the_nearest_plain_value_holds(project: Project, provid
         ("fault='explode'", "fault 'explode' is none"),
         ("hosts=['https://api.openai.com/v1']", "host names without scheme and path"),
         ("ignore=['temperature']", "ignore path 'temperature' is wrong"),
+        ("redact='/(/'", "redact"),
     ],
 )
 def test_an_option_that_is_wrong_is_named(project: Project, marker: str, told: str) -> None:
@@ -379,6 +430,24 @@ def test_a_program_under_the_test_is_recorded_and_replayed_by_a_server(project: 
     assert project.run("--recorder=record") == {"passed": 1}
     assert project.run() == {"passed": 1}
     assert len(provider.asked) == 1
+
+
+def test_a_program_under_the_test_gets_what_is_there_and_adds_what_is_not(project: Project, provider: Provider) -> None:
+    """In mode `new` its server answers from the file, and records the rest."""
+    project.write(CHILD)
+    assert project.run("--recorder=record") == {"passed": 1}
+    before = project.tape().read_text(encoding="utf-8")
+    more = CHILD.replace("def test_it(tape):\n", "def test_it(tape):\n    ask('more')\n    ask('and more')\n")
+    twice = more + (
+        "    again = CODE.replace('\"m\"', '\"other\"')\n"
+        "    subprocess.run([sys.executable, '-c', again], env=tape.env, capture_output=True, check=True)\n"
+    )
+    project.write(twice.replace("assert tape.run.text", "assert tape.runs[0].text"))
+    assert project.run("--recorder=new") == {"passed": 1}
+    assert [asked["model"] for asked in provider.asked] == ["m", "gpt-4.1-mini", "gpt-4.1-mini", "other"]
+    assert project.tape().read_text(encoding="utf-8").startswith(before)
+    assert project.run() == {"passed": 1}
+    assert len(provider.asked) == 4
 
 
 def test_fixtures_of_the_test_are_on_its_tape_and_those_of_wider_scopes_are_not(

@@ -267,6 +267,9 @@ def test_a_text_is_masked_where_it_has_the_shape_of_a_credential(shape: str) -> 
     assert REDACTED in clean_text(f"Incorrect key provided: {shape}")
     assert clean_url(f"https://example.com/?to={quote(shape)}") == f"https://example.com/?to={REDACTED}"
     assert shape.rsplit(maxsplit=1)[-1] not in str(keep_response_headers((("x-error-message", f"wrong: {shape}"),)))
+    if " " not in shape:
+        assert clean_url(f"https://example.com/{shape}/x?a=1") == "https://example.com/%5Bredacted%5D/x?a=1"
+        assert urlsplit(clean_url(f"https://{shape}.example.com/")).path == "/"
 
 
 @pytest.mark.parametrize(
@@ -348,7 +351,6 @@ def test_request_headers_for_replay_and_forensics_are_kept(name: str, value: str
         ("transfer-encoding", "chunked"),
         ("content-type", "text/event-stream; charset=utf-8"),
         ("location", "/v1/threads/thread_abc/runs?limit=2&api-version=2024-05-01"),
-        ("location", "https://example.com/sk-proj-abcDEF0123456789abcDEF/x"),
         ("x-request-id", "req_cea01fbc524946748fa2924fb03f89fe"),
         ("openai-processing-ms", "255"),
         ("openai-version", "2020-10-01"),

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import hashlib
+import json
 import logging
 import os
 import subprocess
@@ -337,6 +339,161 @@ def _dump(url: str) -> bytes:
     programs = binaries()
     assert programs is not None
     return subprocess.run([programs / "pg_dump", url], capture_output=True, check=True).stdout
+
+
+# -- bodies ------------------------------------------------------------------------------------------------------------
+
+#: Credentials of many shapes; the canary stands in the part that nobody else has.
+SHAPED: Final = (
+    *("sk-proj-{}", "sk-ant-api03-{}", "sk-{}", "xai-{}", "hf_{}", "gsk_{}", "AIza{}0123456789", "ghp_{}", "glpat-{}"),
+    *("npm_{}0123456789", "xoxb-1-{}", "ya29.{}", "eyJhbGciOiJIUzI1NiJ9.{}.{}", "Bearer {}", "password={}"),
+    *("Authorization: Token {}", "Set-Cookie: sid={}; Path=/", "AWS_SECRET_ACCESS_KEY={}"),
+    "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----",
+)
+_STREAMED: Final = "text/event-stream"
+
+
+class Bodies:
+    """Exchanges with credentials in every body and in what goes with it: what is sent, and what comes back."""
+
+    def __init__(self) -> None:
+        self.canaries = Canaries("SecretZq")
+
+    def shaped(self, place: str) -> list[str]:
+        """A text with each shape, of this place."""
+        return [f"a {shape.replace('{}', self.canaries(f'{place} {shape[:12]}'))} b" for shape in SHAPED]
+
+    def answer(self, request: Request) -> Iterator[Step]:
+        """By path: bodies as streams, in pieces, as JSON, encoded, and as an error."""
+        name = request.target.decode().partition("?")[0].rpartition("/")[2]
+        texts = self.shaped(f"answer {name}")
+        body = json.dumps({"id": "x", "usage": {"total_tokens": 123456}, "data": [{"text": text} for text in texts]})
+        if name in ("stream", "packed-stream"):
+            sent = [f"data: {json.dumps({'type': 'whole', 'n': n, 'text': text})}\n\n" for n, text in enumerate(texts)]
+            # As a model spells it out; the shapes that go by a name are only known as a whole.
+            spelled = f" {texts[0]} "
+            pieces = [spelled[at : at + 5] for at in range(0, len(spelled), 5)]
+            sent += [
+                f"data: {json.dumps({'choices': [{'index': 0, 'delta': {'content': each}}]})}\n\n" for each in pieces
+            ]
+            sent.append("data: [DONE]\n\n")
+            parts = [each.encode() for each in sent]
+            coding = []
+            if name == "packed-stream":
+                parts, coding = [gzip.compress("".join(sent).encode())], ["Content-Encoding: gzip"]
+            yield stream_head(*coding, content_type=_STREAMED)
+            yield from map(chunk, parts)
+            yield LAST_CHUNK
+        elif name == "packed":
+            packed = gzip.compress(body.encode())
+            yield head(
+                "200 OK", "Content-Type: application/json", "Content-Encoding: gzip", f"Content-Length: {len(packed)}"
+            )
+            yield packed
+        else:
+            status = "400 Bad Request" if name == "refused" else "200 OK"
+            said = f"X-Error: {texts[0]}"
+            yield head(status, "Content-Type: application/json", said, f"Content-Length: {len(body)}")
+            yield body.encode()
+
+    def send(self, client: httpx.Client, url: str) -> list[httpx.Response]:
+        """Every request, the same each time."""
+        asked = []
+        for name in ("stream", "packed-stream", "packed", "json", "refused"):
+            texts = self.shaped(f"asked {name}")
+            content = {"model": "m", "max_tokens": 4096, "messages": [{"content": text} for text in texts]}
+            content["tools"] = [{"arguments": json.dumps({"text": text})} for text in texts]
+            filler = {"filler": "word " * 2000} if name == "json" else {}  # such a body is stored compressed
+            path = f"{self.canaries(f'path {name}')}"
+            asked.append(client.post(f"{url}/sk-proj-{path}/{name}", json=content | filler))
+        form = {"text": " ".join(self.shaped("form")[:3])}
+        asked.append(
+            client.post(f"{url}/json", data=form, headers={"X-Stainless-Lang": f"sk-{self.canaries('header')}"})
+        )
+        return asked
+
+
+def test_no_credential_in_a_body_is_stored_and_what_is_stored_still_answers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """200 canaries in requests, answers, URLs, tags and errors: in no file, export, page or log line; and a replay of
+    the same requests, with their credentials, gives every answer, whole but for the masks.
+    """
+    caplog.set_level(logging.DEBUG)
+    folder = tmp_path / "store"
+    folder.mkdir()
+    path = folder / "tape.db"
+    bodies = Bodies()
+    handle = recorder.open(path)
+    with Loopback([bodies.answer], repeat_last=True) as server:
+        client = handle.instrument(httpx.Client(trust_env=False))
+        note = f"sk-proj-{bodies.canaries('tag')}"
+        with client, recorder.context(tags={"note": note}, session=f"s sk-proj-{bodies.canaries('session')}"):
+            sent = bodies.send(client, server.url)
+        url = server.url
+    assert handle.flush(30)
+    assert len(bodies.canaries.of) >= 200
+    live = snapshot(folder, tmp_path / "live")
+    assert found_in(bodies.canaries, live) == []
+    assert found_in(bodies.canaries, values(path)) == []
+    assert found_in(bodies.canaries, {"log": "\n".join(_ours(caplog.records)).encode()}) == []
+    assert {"redacted"} <= {flag for run in handle.runs() for flag in run.flags}
+    with handle.replay() as replay, replay.instrument(httpx.Client(trust_env=False)) as player:
+        again = bodies.send(player, url)
+    for first, second in zip(sent, again, strict=True):
+        assert (second.status_code, len(second.text)) == (first.status_code, len(first.text))
+        assert bodies.canaries.core not in second.text
+        if "json" in second.headers["content-type"]:
+            assert second.json()["usage"] == {"total_tokens": 123456}
+    assert handle.close(30)
+    told = {"closed": b"".join(files(folder).values())}
+    for words in (["export"], ["recordings", "--json"], ["show", "@last"], ["export", "--format", "har"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "recorder", "--store", str(path), *words], cwd=ROOT, capture_output=True, check=False
+        )
+        told[" ".join(words)] = done.stdout + done.stderr
+    assert told["export"].count(b"[redacted]") > 50
+    assert found_in(bodies.canaries, told) == []
+
+
+def test_what_a_user_adds_is_withheld_from_the_store_and_matches_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rules of the environment and of `open`, a hook that fails now and then: each request is answered all the same."""
+    monkeypatch.setenv("RECORDER_REDACT", "body.metadata.email")
+    named = []
+
+    def hook(text: str, place: str) -> list[str]:
+        named.append(place)
+        if "trouble" in text:
+            raise ValueError(text)
+        return ["Alice"]
+
+    bodies = [
+        {"metadata": {"email": "SecretZq@h.example"}, "max_tokens": 12, "messages": ["Alice", "E123456"]},
+        {"trouble": "SecretZq1", "n": 1},
+    ]
+    handle = recorder.open(tmp_path / "tape.db", redact=["/E[0-9]{6}/", hook])
+    answer = [
+        head("200 OK", "Content-Type: application/json", "Content-Length: 32"),
+        b'{"said":"Alice E123456","n":123}',
+    ]
+    with Loopback([answer], repeat_last=True) as server:
+        with handle.instrument(httpx.Client(trust_env=False)) as client:
+            for body in bodies:
+                assert client.post(server.url, json=body).json() == {"said": "Alice E123456", "n": 123}
+        assert handle.flush(30)
+    stored = values(tmp_path / "tape.db")
+    assert not any(word in content for content in stored.values() for word in (b"SecretZq", b"Alice", b"E123456"))
+    assert any(b'"max_tokens":12' in content for content in stored.values())
+    with handle.replay() as replay, replay.instrument(httpx.Client(trust_env=False)) as player:
+        for body in bodies:
+            assert player.post(server.url, json=body).json() == {"said": "***** *******", "n": 123}
+    told = [listed.recording.ending.detail["redacted"] for listed in handle.recordings() if listed.recording.ending]
+    assert told[1]["request"] == {"body.metadata.email": 1, "hook": 1, "rule 2": 1}
+    assert told[0] == {"withheld": ["request"], "response": {"hook": 1, "rule 2": 1}}
+    assert {*named} == {"request", "response"}
+    assert handle.close(30)
 
 
 def test_the_stores_own_password_is_in_no_message(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:

@@ -25,9 +25,11 @@ from recorder.errors import Conflict, NotFound, StoreUnavailable, UsageError
 from recorder.recording import Kind, Reading, Recording, Request, Row, storable, uuid7
 from recorder.schema import recordings, tags
 from recorder.store import Append, Linked, RunFilter, Store, check_store, describe_store, migrate_store
+from tests.kept import keep
 from tests.needs import ROOT, examples
 from tests.postgres import Postgres
 from tests.rows import STARTED, WRITER, an_end, made_reading, opened, positions, recorded, rows_of
+from tests.tape import post
 
 #: The rows of an append that PostgreSQL takes as arrays, and of one that it takes by COPY.
 FEW, MANY = 5, 2500
@@ -220,6 +222,25 @@ class TestRoundTrip:
         assert list(store.events(recording.recording_id, kinds=[Kind.WIRE])) == [everything[2]]
         assert list(store.events(recording.recording_id, kinds=[Kind.WIRE, Kind.SSE], start=1)) == everything[1:]
         assert list(store.events(recording.recording_id, kinds=[])) == []
+
+    def test_event_types_are_counted_by_their_first(self, store: Store) -> None:
+        """Of server-sent events alone; those without a type by themselves."""
+        recording = opened()
+        rows = rows_of(recording, 0, 6)
+        types = ["b", None, "a", "b", None, "b"]
+        kinds = [*["sse"] * 5, "body"]
+        typed = [(*row[:2], kind, row[3], type_, *row[5:]) for row, kind, type_ in zip(rows, kinds, types, strict=True)]
+        store.append([Append(recording.recording_id, recording, typed)])
+        assert list(store.event_types(recording.recording_id).items()) == [("b", 2), (None, 2), ("a", 1)]
+        assert store.event_types(uuid7()) == {}
+
+    def test_all_recordings_can_be_named(self, store: Store) -> None:
+        """In the order they were made, open ones too."""
+        assert store.recording_ids() == []
+        made = [recorded(store).recording_id, recorded(store).recording_id]
+        begun = opened()
+        store.append([Append(begun.recording_id, begun)])
+        assert store.recording_ids() == [*made, begun.recording_id]
 
     def test_an_iterator_over_events_holds_nothing_open(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         """Between two events anything may happen to the store, even an append to the same recording."""
@@ -1002,3 +1023,16 @@ def test_no_statement_is_put_together_from_text() -> None:
     package = Path(ROOT, "recorder", "store")
     found = [path.name for path in package.glob("*.py") if "text(f" in path.read_text(encoding="utf-8")]
     assert found == []
+
+
+def test_of_the_recordings_with_one_key_the_nearest_to_a_time_are_found(store: Store) -> None:
+    """On either side of it, in the order they began."""
+    second = 1_000_000
+    asked = post("/v1/chat/completions", model="m", messages=[])
+    for number in range(9):
+        keep(store, asked, None, match_key=b"k" * 32, started_at=number * second)
+    keep(store, asked, None, match_key=b"o" * 32, started_at=4 * second)
+    near = store.alike(b"k" * 32, 4 * second, within=3 * second, limit=2)
+    assert [each.started_at // second for each in near] == [3, 4, 5, 6]
+    assert [each.started_at // second for each in store.alike(b"k" * 32, 0, within=second)] == [0, 1]
+    assert store.alike(b"n" * 32, 0, within=second) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 import subprocess
 import sys
 import threading
@@ -17,9 +18,9 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from recorder.recording import Recording, Status, StoredReading
-from recorder.schema import readings
+from recorder.schema import VIEWS, readings
 from recorder.store import Append, Store, placing
-from recorder.store.kinship import FINAL, OPEN, Kin, Place, places
+from recorder.store.kinship import ASIDE, FINAL, OPEN, Kin, Place, places
 from tests.needs import ROOT, examples
 from tests.rows import STARTED, an_end, made_reading, opened, recorded, rows_of
 
@@ -390,6 +391,12 @@ def test_any_order_of_arrival_gives_the_same_places(made: list[tuple[Kin, dict[s
                     arriving = arriving[size:]
             found.append(placed(store))
     assert found[0] == found[1]
+
+
+def test_the_view_and_the_rules_know_the_same_actions_beside_a_stream() -> None:
+    """Their time is no streaming time, and they are no end of a stream."""
+    (named,) = re.findall(r"action, ''\) NOT IN \(([^)]*)\)", VIEWS["runs"])
+    assert {word.strip(" '") for word in named.split(",")} == ASIDE
 
 
 def test_a_run_that_was_recorded_twice_counts_once_and_says_so(store: Store) -> None:

@@ -18,10 +18,10 @@ from sqlalchemy.pool import NullPool
 from recorder import schema
 from recorder.recording import storable
 from recorder.schema import Id, readings
-from recorder.store import Store
-from recorder.store.rows import clean_json
+from recorder.store import Store, rows
+from recorder.store.rows import clean_json, recording_columns, to_recording
 from tests.needs import examples
-from tests.rows import made_reading, recorded
+from tests.rows import made_reading, opened, recorded
 
 #: openai's `RunCreateParamsStreaming`, with a value of the shape that the API reference gives each.
 STREAMING: dict[str, Any] = {
@@ -212,3 +212,14 @@ def test_all_json_of_a_reading_can_be_taken_apart(store: Store, engine: Engine, 
     )
     with engine.connect() as connection:
         assert connection.execute(found).scalars().all() == ["plain"]
+
+
+def test_what_is_sealed_is_what_comes_out_of_the_store_again() -> None:
+    """Texts that an index holds are shortened where they are very long; what no column takes is no parameter."""
+    long = "m" * 3000
+    asked = {"model": long, "stream": True, "max_prompt_tokens": 1 << 70, "odd": 1}
+    kept = rows.as_stored(opened(parameters=asked, trace=long))
+    assert kept.parameters.keys() == {"model", "stream"}
+    assert len(kept.parameters["model"]) < 1000
+    assert to_recording({**recording_columns(kept), "ending_ending": None}) == kept
+    assert rows.as_stored(kept) == kept

@@ -209,6 +209,19 @@ class TestBadFiles:
             store.runs()
         one_line(error)
 
+    def test_a_text_that_is_none_is_not_quoted(self, path: Path) -> None:
+        """SQLite's own message does: it would carry what was recorded into logs."""
+        recording = opened()
+        with Store.open(path, create=True) as store:
+            store.append([Append(recording.recording_id, recording)])
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("DROP TRIGGER recordings_no_update")
+            connection.execute("UPDATE recordings SET url = CAST(x'736563726574ff' AS TEXT)")
+            connection.commit()
+        with pytest.raises(RecorderError, match="no UTF-8") as error, Store.open(path) as store:
+            store.recording(recording.recording_id)
+        assert "secret" not in one_line(error)
+
     @pytest.mark.parametrize(("revision", "message"), [("2.0", "newer"), ("0.9", "older"), ("x", "not a recorder")])
     def test_another_schema(self, path: Path, revision: str, message: str) -> None:
         """A newer major and an unknown one are refused; an older one too, where upgrading is not wanted."""

@@ -25,10 +25,13 @@ import pytest
 import requests
 
 import recorder
+from recorder import exchange, reader
 from recorder.demo.upstream import ASSISTANTS, upstream
 from recorder.errors import ReplayMiss, UsageError
-from recorder.tape import Tape, TapeError
+from recorder.replay import Miss
+from recorder.tape import Options, Tape, TapeError
 from tests.needs import ROOT
+from tests.plugged import chat
 
 if TYPE_CHECKING:
     from tests.plugged import Provider
@@ -92,6 +95,38 @@ def test_repeats_come_in_recorded_order_and_then_as_the_tape_is_told(path: Path,
             post(provider, body())
 
 
+def test_a_run_that_is_asked_for_twice_has_its_own_answers_each_time(path: Path, provider: Provider) -> None:
+    """Six calls, three different ones: runs, tool outputs and chats, each repeated word for word."""
+    provider.say = [f"answer {number}" for number in range(6)]
+    run, outputs, chats = "threads/t/runs", "threads/t/runs/run_1/submit_tool_outputs", "chat/completions"
+    bodies: dict[str, dict[str, Any]] = {
+        run: {"assistant_id": "asst_1", "stream": True},
+        outputs: {"tool_outputs": [{"tool_call_id": "c", "output": "shipped"}], "stream": True},
+        chats: body(),
+    }
+
+    def calls() -> list[bytes]:
+        with httpx.Client(trust_env=False) as client:
+            asked = (run, outputs, chats, run, outputs, chats)
+            return [client.post(f"{provider.origin}/v1/{name}", json=bodies[name]).content for name in asked]
+
+    with recorder.replaying(path, mode="record"):
+        recorded = calls()
+    with recorder.replaying(path):
+        assert calls() == recorded
+    assert len(set(recorded)) == 6
+
+
+def test_the_tapes_server_and_its_clients_share_the_repeats(path: Path, provider: Provider) -> None:
+    """One test, one file: what a client has had, a subprocess does not get again."""
+    provider.say = ["one", "two"]
+    with recorder.replaying(path, mode="record"):
+        one, two = post(provider, body()), post(provider, body())
+    with recorder.replaying(path) as tape, httpx.Client(trust_env=False) as other:
+        assert post(provider, body()) == one
+        assert other.post(f"{tape.env['OPENAI_BASE_URL']}/chat/completions", json=body()).content == two
+
+
 def test_key_order_and_headers_do_not_count_and_values_do(path: Path, provider: Provider) -> None:
     with recorder.replaying(path, mode="record"):
         recorded = post(provider, body(temperature=0.2))
@@ -131,6 +166,47 @@ def test_what_is_recorded_streams_while_it_is_recorded(path: Path, provider: Pro
             assert next(chunks) == b"data: 1\n\n"
             seen.set()
             assert list(chunks) == [b"data: 2\n\n"]
+
+
+def test_eight_calls_are_recorded_at_once(path: Path, provider: Provider) -> None:
+    """None waits for another to be recorded: the provider answers when all eight are there."""
+    there = threading.Barrier(8, timeout=20)
+
+    def pieces(asked: object) -> Any:
+        there.wait()
+        yield b"data: 1\n\n"
+
+    provider.answer = pieces
+    with recorder.replaying(path, mode="record") as tape, ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda number: post(provider, body(str(number))), range(8))) == {b"data: 1\n\n"}
+        assert len(tape.runs) == 8
+
+
+READS: dict[str, Any] = {
+    "iter_raw": lambda response: b"".join(response.iter_raw()),
+    "iter_bytes": lambda response: b"".join(response.iter_bytes(7)),
+    "iter_lines": lambda response: "\n".join(response.iter_lines()).encode() + b"\n",
+    "iter_text": lambda response: "".join(response.iter_text()).encode(),
+    "read": lambda response: response.read(),
+}
+
+
+@pytest.mark.parametrize("module", [httpx, httpx2], ids=["httpx", "httpx2"])
+@pytest.mark.parametrize("read", READS)
+def test_a_body_can_be_read_in_every_way(path: Path, provider: Provider, module: Any, read: str) -> None:
+    """While it is recorded and when it is replayed alike."""
+
+    def call() -> bytes:
+        with module.Client(trust_env=False) as client:
+            with client.stream("POST", f"{provider.origin}/v1/chat/completions", json=body()) as response:
+                answer: bytes = READS[read](response)
+                return answer
+
+    with recorder.replaying(path, mode="record"):
+        recorded = call()
+    with recorder.replaying(path):
+        assert call() == recorded
+    assert recorded.rstrip() == b"".join(chat("Hello there")).rstrip()
 
 
 def chunks_of(provider: Provider) -> list[bytes]:
@@ -300,6 +376,26 @@ def test_three_processes_record_into_one_store_and_a_suite_replays_all(tmp_path:
     assert len(provider.asked) == 15
 
 
+def test_what_an_sdk_tells_of_itself_is_on_no_tape(path: Path, provider: Provider) -> None:
+    """openai-agents uploads its traces whenever it likes: nobody records them, no test that runs then misses."""
+
+    def upload() -> httpx.Response:
+        return httpx.post(f"{provider.origin}/v1/traces/ingest", json={"data": []}, trust_env=False)
+
+    for mode in ("record", "new"):
+        with recorder.replaying(path, mode=mode) as tape:
+            upload()
+            post(provider, body())
+            assert len(tape.runs) == 1
+    before = len(provider.asked)
+    with recorder.replaying(path) as tape:
+        with pytest.raises(ReplayMiss, match="what an SDK tells of itself is on no tape"):
+            upload()
+        post(provider, body())
+        assert len(tape.recorded) == 1
+    assert (before, len(provider.asked)) == (3, 3)
+
+
 # -- its manners -------------------------------------------------------------------------------------------------------
 
 
@@ -311,13 +407,119 @@ def test_a_block_that_raises_writes_nothing(path: Path, provider: Provider) -> N
 
 
 def test_no_credential_gets_into_a_tape(path: Path, provider: Provider) -> None:
+    """And what only sounds like one (a cap in tokens) stays, so that the request still matches."""
     secrets = {"authorization": "Bearer sk-live-0123456789", "cookie": "id=c00k1e", "api-key": "k3y-of-azure"}
+    capped = body(max_completion_tokens=77, metadata={"token_budget": "88"})
     with recorder.replaying(path, mode="record"):
-        recorded = post(provider, body(), headers=secrets)
+        recorded = post(provider, capped, headers=secrets)
     text = path.read_text(encoding="utf-8")
     assert [name for name in ("sk-live-0123456789", "c00k1e", "k3y-of-azure") if name in text] == []
+    assert '"max_completion_tokens":77' in text
+    with recorder.replaying(path) as tape:
+        assert post(provider, capped, headers={"authorization": "Bearer another"}) == recorded
+        assert tape.recorded[0].params["max_completion_tokens"] == 77
+
+
+def test_a_credential_in_a_prompt_is_masked_and_the_request_still_matches(path: Path, provider: Provider) -> None:
+    """Also where an answer quotes it, and the client says the mask again in its next request."""
+    secret = "sk-proj-" + "Zx9" * 16
+
+    def echo(asked: dict[str, Any]) -> list[bytes]:
+        return [json.dumps({"said": asked["messages"][-1]["content"]}).encode()]
+
+    provider.answer = echo
+
+    def talk() -> list[str]:
+        first = json.loads(post(provider, body(f"my key is {secret} ")))["said"]
+        second = json.loads(post(provider, body(f"you said: {first}")))["said"]
+        return [first, second]
+
+    with recorder.replaying(path, mode="record"):
+        talk()
+    assert secret not in path.read_text(encoding="utf-8")
     with recorder.replaying(path):
-        assert post(provider, body(), headers={"authorization": "Bearer another"}) == recorded
+        first, second = talk()
+    assert secret not in first + second
+    assert first in second
+    assert len(provider.asked) == 2
+
+
+def test_what_is_only_masked_on_a_tape_is_no_difference(path: Path, provider: Provider) -> None:
+    """A miss names the field that was changed, not those that are stored masked; another key is one, though."""
+    secret, other = "sk-proj-" + "Zx9" * 16, "sk-proj-" + "Ab7" * 16
+    asked = body(f"my key is {secret}", temperature=0.2)
+    with recorder.replaying(path, mode="record"):
+        post(provider, asked)
+    for changed, named in (
+        ({**asked, "temperature": 0.7}, "body.temperature"),
+        (body(f"my key is {other}", temperature=0.2), "body.messages[0].content"),
+    ):
+        with pytest.raises(ReplayMiss) as missed, Tape(path, Options(unused="ignore")):
+            post(provider, changed)
+        assert isinstance(missed.value, Miss)
+        assert [difference.path for difference in missed.value.differences] == [named]
+        assert secret not in str(missed.value)
+        assert other not in str(missed.value)
+
+
+def test_what_else_is_never_stored_can_be_added(
+    path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By rules of the tape, of the environment and by a function: all of them hold, and the request still matches."""
+    provider.answer = lambda asked: [json.dumps({"said": asked["messages"][-1]["content"]}).encode()]
+    monkeypatch.setenv("RECORDER_REDACT", "/ACC-[0-9]{6}/")
+    seen = []
+
+    def names(text: str, where: str) -> list[str]:
+        seen.append(where)
+        return [name for name in ("Ludmilla",) if name in text]
+
+    said = body("ACC-123456 of Ludmilla, call 555-0199", metadata={"email": "a@b.example"})
+    how: dict[str, Any] = {"redact": ["/[0-9]{3}-[0-9]{4}/", "body.metadata.email", names]}
+    with recorder.replaying(path, mode="record", **how):
+        post(provider, said)
+    text = path.read_text(encoding="utf-8")
+    assert [word for word in ("ACC-123456", "Ludmilla", "555-0199", "a@b.example") if word in text] == []
+    assert set(seen) == {"request", "response"}
+    with recorder.replaying(path, **how):
+        first = json.loads(post(provider, said))["said"]
+    assert "[redacted]" in first
+    with recorder.replaying(path, ignore=["body.seed"], **how):  # found by what is stored, masked as that is
+        post(provider, {**said, "seed": 1})
+    with pytest.raises(UsageError, match="redact"):
+        recorder.replaying(path, redact=["/(/"])
+
+
+def test_a_process_that_is_killed_leaves_the_tape_as_it_was(path: Path, provider: Provider) -> None:
+    with recorder.replaying(path, mode="record"):
+        post(provider, body())
+    before = path.read_bytes()
+    code = (
+        "import httpx, os, recorder, sys\n"
+        "with recorder.replaying(sys.argv[1], mode='record'), httpx.Client(trust_env=False) as client:\n"
+        "    asked = {'model': 'm', 'stream': True, 'messages': []}\n"
+        "    with client.stream('POST', sys.argv[2] + '/v1/chat/completions', json=asked) as response:\n"
+        "        next(response.iter_raw())\n"
+        "        os.kill(os.getpid(), 9)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    killed = subprocess.run([sys.executable, "-c", code, str(path), provider.origin], env=environment, check=False)
+    assert killed.returncode == -9
+    assert [made.read_bytes() for made in path.parent.iterdir()] == [before]
+    with recorder.replaying(path):
+        post(provider, body())
+
+
+def test_a_tape_is_not_much_larger_than_what_came_and_can_be_asked_in_sql(path: Path, provider: Provider) -> None:
+    provider.answer = chat(" ".join(f"word{number}" for number in range(500)))
+    with recorder.replaying(path, mode="record"):
+        recorded = post(provider, body())
+    assert path.stat().st_size < 1.3 * len(recorded)
+    with exchange.load(path) as store:
+        reader.read_due_all(store)
+        (run,) = store.runs()
+        assert (run.status, run.model) == ("completed", "gpt-4.1-mini")
+        assert (run.events or 0) > 500
 
 
 def test_a_stream_left_open_is_told(path: Path, provider: Provider) -> None:
@@ -360,6 +562,41 @@ def test_the_mode_may_come_from_the_environment(path: Path, provider: Provider, 
         assert tape.is_replaying
         post(provider, body())
     assert len(provider.asked) == 1
+
+
+@pytest.mark.parametrize("before", [None, ""])
+def test_a_client_is_made_without_a_key_while_a_tape_only_replays(
+    path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch, before: str | None
+) -> None:
+    """Of the provider on the tape alone: a program may choose by the keys that it finds. Later all is as it was."""
+    asked = {"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
+    with recorder.replaying(path, mode="record"):
+        list(openai.OpenAI().chat.completions.create(**asked))  # type: ignore[call-overload]
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(name)
+        if before is not None:
+            monkeypatch.setenv(name, before)
+    for mode in ("replay", "once"):
+        with recorder.replaying(path, mode=mode):
+            assert list(openai.OpenAI().chat.completions.create(**asked))  # type: ignore[call-overload]
+            assert os.environ.get("ANTHROPIC_API_KEY") == before
+        assert os.environ.get("OPENAI_API_KEY") == before
+    for mode in ("record", "new", "live"):
+        tape = Tape(path, Options(mode=mode)).start()  # type: ignore[arg-type]
+        assert os.environ.get("OPENAI_API_KEY") == before
+        tape.stop()
+    assert len(provider.asked) == 1
+
+
+def test_a_key_that_a_test_sets_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without recordings nobody knows whose key is wanted, so a test fails by its miss and not by the SDK's words."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.delenv("ANTHROPIC_API_KEY", raising=False)
+    tape = Tape(path).start()
+    assert (os.environ["OPENAI_API_KEY"], os.environ["ANTHROPIC_API_KEY"]) == ("none", "unused")
+    os.environ["ANTHROPIC_API_KEY"] = "another"
+    tape.stop()
+    assert (os.environ["OPENAI_API_KEY"], os.environ["ANTHROPIC_API_KEY"]) == ("none", "another")
 
 
 def test_recording_needs_the_recorder_to_be_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

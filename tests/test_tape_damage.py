@@ -86,9 +86,11 @@ def test_a_status_is_an_answer_of_its_own_and_uses_up_nothing(tape: Callable[...
         stream: Any = client.chat.completions.create(**BODY)
         assert "".join(chunk.choices[0].delta.content or "" for chunk in stream) == "Hellothere"
         assert [run.status for run in taken.runs] == ["failed", "completed"]
-    with tape("status=503") as taken:
+    with tape("status=503:1.5s") as taken:
         response, chunks, _ = fetch(provider)
     assert response.status_code == 503
+    told = {name: value for name, value in response.headers.items() if name.startswith("retry-after")}
+    assert told == {"retry-after": "2", "retry-after-ms": "1500"}  # as the server says it
     assert json.loads(b"".join(chunks))["error"]["type"] == "injected_fault"
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from recorder.errors import ReplayMiss
-from recorder.tape.guard import Guard, names
+from recorder.tape.guard import Guard
+from recorder.transport.hosts import Hosts
 
-HOSTS = ("api.openai.com", "llm.example:8443", "*.openai.azure.com")
+HOSTS = Hosts(["api.openai.com", "llm.example:8443", "*.openai.azure.com", "*.inner.test:8443", "[::2]:80"])
 
 
 @pytest.mark.parametrize(
@@ -24,14 +25,17 @@ HOSTS = ("api.openai.com", "llm.example:8443", "*.openai.azure.com")
         ("mine.openai.azure.com", 443, True),
         ("openai.azure.com", 443, False),
         ("evilopenai.azure.com", 443, False),
+        ("llm.inner.test", 8443, True),
+        ("llm.inner.test", 443, False),
+        ("::2", 80, True),
     ],
 )
 def test_a_host_is_listed_by_name_by_port_or_by_what_it_ends_with(host: str, port: int | None, listed: bool) -> None:
-    assert names(HOSTS, host, port) is listed
+    assert HOSTS.has(host, port) is listed
 
 
 def closed(told: list[str]) -> Guard:
-    return Guard(lambda host, port: names(HOSTS, host, port), told.append)
+    return Guard(HOSTS.has, told.append)
 
 
 def test_lookups_of_listed_hosts_are_refused_and_told(monkeypatch: pytest.MonkeyPatch) -> None:

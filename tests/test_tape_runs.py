@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from recorder import match
 from recorder.capture import Capture
 from recorder.dialects import recognise
-from recorder.recording import Event, Head, Recording, Request, Transport, uuid7
+from recorder.recording import Event, Head, HeaderList, Recording, Request, Transport, uuid7
 from recorder.tape.changes import changed, compared
 from recorder.tape.runs import Exchange, TapeRun, ToolCall, Usage, runs_of
 from tests.needs import ROOT
@@ -20,7 +21,10 @@ from tests.plugged import chat
 STREAMS = ROOT / "tests" / "streams"
 
 
-def exchange(path: str, body: dict[str, Any], events: Sequence[bytes]) -> Exchange:
+STREAMED = (("content-type", "text/event-stream"),)
+
+
+def exchange(path: str, body: dict[str, Any], events: Sequence[bytes], answered: HeaderList = STREAMED) -> Exchange:
     """An exchange that was recorded with this stream."""
     sent = json.dumps(body).encode()
     headers = (("content-type", "application/json"), ("anthropic-version", "2023-06-01"))
@@ -36,7 +40,7 @@ def exchange(path: str, body: dict[str, Any], events: Sequence[bytes]) -> Exchan
         match_rule=match.DEFAULT.to_text(),
     )
     capture = Capture(recording)
-    capture.head(Head(200, headers=(("content-type", "text/event-stream"),)), 10)
+    capture.head(Head(200, headers=answered), 10)
     for number, event in enumerate(events):
         capture.data(event, 20 + number)
     capture.end(Transport.EOF, 900)
@@ -54,6 +58,20 @@ def golden(name: str, path: str, **body: Any) -> TapeRun:
     asked = {"model": "m", "max_tokens": 9, "messages": [], "assistant_id": "asst_1", "stream": True, **body}
     (run,) = runs_of([exchange(path, asked, [(STREAMS / f"{name}.sse").read_bytes()])])
     return run
+
+
+@pytest.mark.parametrize("coding", [None, "gzip"])
+def test_tools_are_called_by_answers_that_come_whole_and_encoded(coding: str | None) -> None:
+    called = [{"id": "c", "type": "function", "function": {"name": "ships", "arguments": '{"harbour":"Kiel"}'}}]
+    message = {"role": "assistant", "content": None, "tool_calls": called}
+    answer = json.dumps({"id": "c1", "choices": [{"index": 0, "finish_reason": "tool_calls", "message": message}]})
+    body = answer.encode()
+    headers = [("content-type", "application/json")]
+    if coding:
+        headers.append(("content-encoding", coding))
+        body = gzip.compress(body)
+    (run,) = runs_of([exchange("/v1/chat/completions", {"model": "m", "messages": []}, [body], tuple(headers))])
+    assert [(call.name, call.input) for call in run.tool_calls] == [("ships", {"harbour": "Kiel"})]
 
 
 def test_a_run_says_what_was_asked_and_what_came_back() -> None:

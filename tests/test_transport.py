@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import gzip
-import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from hashlib import sha256
@@ -20,12 +19,12 @@ import pytest
 import recorder
 from recorder.errors import ReplayMiss
 from recorder.handle import Handle
-from recorder.recording import Ending, Event, Head, Recording, Transport
-from recorder.store import Store
-from recorder.transport import bind, httpx_replay
+from recorder.recording import Recording, Transport
+from recorder.transport import bind
 from recorder.transport.exchange import Upload, describe
 from recorder.transport.faults import rebuild
 from tests.clients import EVERY, READS, Kind, Seen, fetch
+from tests.instrumented import ending, head_of, recordings
 from tests.loopback import (
     Act,
     H2Act,
@@ -41,6 +40,8 @@ from tests.loopback import (
 )
 from tests.payloads import CHAT
 
+pytest_plugins = ("tests.instrumented",)
+
 every_kind = pytest.mark.parametrize("kind", EVERY, ids=str)
 
 STREAM = b"".join(CHAT)
@@ -48,39 +49,8 @@ CUTS = (3, 40, 41, 200, 333)
 BODY = {"model": "gpt-4o", "stream": True, "messages": []}
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that is made once and copied for each test."""
-    path = tmp_path_factory.mktemp("empty") / "store.db"
-    Store.open(path, create=True).close()
-    return path
-
-
-@pytest.fixture
-def handle(tmp_path: Path, empty_store: Path) -> Iterator[Handle]:
-    with recorder.open(shutil.copy(empty_store, tmp_path), strict=True) as made:
-        yield made
-
-
-def recordings(handle: Handle) -> list[Recording]:
-    """All recordings, oldest first, with their bodies and endings."""
-    assert handle.flush(20)
-    return [handle.recording(listed.recording.recording_id) for listed in reversed(handle.recordings())]
-
-
-def ending(recording: Recording) -> Ending:
-    assert recording.ending is not None
-    return recording.ending
-
-
 def kinds(handle: Handle, recording: Recording) -> list[str]:
     return [event.kind for event in handle.events(recording.recording_id)]
-
-
-def head_of(handle: Handle, recording: Recording) -> Head:
-    event: Event = next(event for event in handle.events(recording.recording_id) if event.kind == "head")
-    assert event.data is not None
-    return Head.from_json(event.data)
 
 
 def replayed(handle: Handle, kind: Kind, url: str, read: str = "iter_raw", **options: Any) -> Seen:
@@ -770,15 +740,16 @@ def test_a_miss_is_raised_at_once_and_reaches_no_network(handle: Handle, kind: K
 
 
 @every_kind
-def test_anthropic_cannot_take_a_miss_for_a_broken_connection(handle: Handle, kind: Kind) -> None:
-    """Where anthropic is loaded a miss is one of its errors, with all that it says."""
-    anthropic = pytest.importorskip("anthropic")
+def test_an_sdk_cannot_take_a_miss_for_a_broken_connection(handle: Handle, kind: Kind) -> None:
+    """Where anthropic or openai is loaded a miss is one of its errors (openai 2 lets nothing else pass), unchanged."""
+    anthropic, openai = pytest.importorskip("anthropic"), pytest.importorskip("openai")
     seen = replayed(handle, kind, "http://nowhere.test/")
     assert seen.failure[0][0] == "recorder.errors.ReplayMiss"
     with handle.replay() as replay, replay.instrument(httpx2.Client()) as client:
         with pytest.raises(ReplayMiss) as miss:
             client.get("http://nowhere.test/x")
         assert isinstance(miss.value, anthropic.AnthropicError)
+        assert isinstance(miss.value, openai.OpenAIError)
         assert "GET /x" in str(miss.value)
 
 
@@ -787,7 +758,7 @@ def test_a_recording_whose_client_left_ends_in_an_error_for_one_that_stays(
     handle: Handle, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Never in a clean end: nobody knows what would have come."""
-    monkeypatch.setattr(httpx_replay, "_SILENCE", 0.01)
+    monkeypatch.setattr("recorder.replay.SILENCE", 0.01)
     with Loopback([HOLD]) as server:
         client = handle.instrument(kind.client())
         if kind.mode == "sync":

@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import aiohttp
 import pytest
 
-import recorder
 from recorder.handle import Handle
-from recorder.recording import Ending, Recording
-from recorder.store import Store
+from tests.instrumented import ending, recordings
 from tests.loopback import LAST_CHUNK, Act, Loopback, chunk, head, stream_head, stream_script
 from tests.payloads import CHAT
 
+pytest_plugins = ("tests.instrumented",)
+
 BODY = b"".join(CHAT)
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that is made once and copied for each test."""
-    path = tmp_path_factory.mktemp("empty") / "store.db"
-    Store.open(path, create=True).close()
-    return path
-
-
-@pytest.fixture
-def handle(tmp_path: Path, empty_store: Path) -> Iterator[Handle]:
-    with recorder.open(shutil.copy(empty_store, tmp_path), strict=True) as made:
-        yield made
-
-
-def recordings(handle: Handle) -> list[Recording]:
-    """All recordings, oldest first."""
-    assert handle.flush(20)
-    return [handle.recording(listed.recording.recording_id) for listed in reversed(handle.recordings())]
-
-
-def ending(recording: Recording) -> Ending:
-    assert recording.ending is not None
-    return recording.ending
 
 
 def endings(handle: Handle) -> list[tuple[str, int | None]]:

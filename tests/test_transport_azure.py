@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import io
 import json
-import shutil
 import subprocess
 import sys
 import threading
@@ -26,15 +25,16 @@ from recorder.demo import stream
 from recorder.demo.upstream import ASSISTANTS, upstream
 from recorder.errors import ReplayMiss, UsageError
 from recorder.handle import Handle
-from recorder.recording import Captured, Ending, Head, Recording, Transport
-from recorder.replay.chunks import RECORDED, blocks, cut
-from recorder.store import Store
+from recorder.recording import Captured, Head, Transport
 from recorder.transport import chains
 from tests.azure_calls import KEY, KINDS, Calls, Outcome, See, client, drive, each, opened, settled
+from tests.instrumented import chunks, ending, head_of, recordings
 from tests.loopback import LAST_CHUNK, Act, Answer, Loopback, Refused, chunk, head, pieces, stream_head, stream_script
 from tests.loopback import Request as Arrived
 from tests.needs import ROOT
 from tests.payloads import ASSISTANTS_DONE, frame, run
+
+pytest_plugins = ("tests.instrumented",)
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -46,45 +46,6 @@ FRAMES = [
 ]
 BODY = b"".join(FRAMES)
 CHUNKS = [chunk(piece) for piece in FRAMES]
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that is made once and copied for each test."""
-    path = tmp_path_factory.mktemp("empty") / "store.db"
-    Store.open(path, create=True).close()
-    return path
-
-
-@pytest.fixture
-def handle(tmp_path: Path, empty_store: Path) -> Iterator[Handle]:
-    with recorder.open(shutil.copy(empty_store, tmp_path), strict=True) as made:
-        yield made
-
-
-def recordings(handle: Handle) -> list[Recording]:
-    """All recordings, oldest first, with their bodies and endings."""
-    assert handle.flush(20)
-    return [handle.recording(listed.recording.recording_id) for listed in reversed(handle.recordings())]
-
-
-def ending(recording: Recording) -> Ending:
-    assert recording.ending is not None
-    return recording.ending
-
-
-def chunks(handle: Handle, recording: Recording) -> list[bytes]:
-    """The body as the record says that the network delivered it."""
-    events = [event for event in handle.events(recording.recording_id) if event.kind not in ("info", "head")]
-    if any(event.kind == "wire" for event in events):
-        events = [event for event in events if event.kind == "wire"]
-    return [piece for _, piece in cut(blocks(events), RECORDED)]
-
-
-def head_of(handle: Handle, recording: Recording) -> Head:
-    data = next(event.data for event in handle.events(recording.recording_id) if event.kind == "head")
-    assert data is not None
-    return Head.from_json(data)
 
 
 def replayed(handle: Handle, kind: str, url: str, calls: Calls, **options: Any) -> Outcome:

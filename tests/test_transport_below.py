@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import shutil
 import subprocess
 import sys
 import threading
@@ -22,54 +21,22 @@ import requests
 import recorder
 from recorder.errors import Blocked, ReplayMiss, UsageError
 from recorder.handle import Handle
-from recorder.recording import Ending, Recording, Transport
-from recorder.replay.chunks import RECORDED, blocks, cut
-from recorder.store import Store
+from recorder.recording import Transport
 from recorder.transport import attach
 from tests.bare_calls import KINDS, READS, Ask, Seen, drive
+from tests.instrumented import chunks, ending, recordings
 from tests.loopback import LAST_CHUNK, Act, Answer, Loopback, Refused, chunk, head, stream_head, stream_script
 from tests.needs import ROOT
 from tests.payloads import CHAT
 from tests.scenario import Scenario
 from tests.torture import SCENARIOS
 
+pytest_plugins = ("tests.instrumented",)
+
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 BODY = b"".join(CHAT)
 ASKED = {"model": "gpt-4o", "stream": True, "messages": []}
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that is made once and copied for each test."""
-    path = tmp_path_factory.mktemp("empty") / "store.db"
-    Store.open(path, create=True).close()
-    return path
-
-
-@pytest.fixture
-def handle(tmp_path: Path, empty_store: Path) -> Iterator[Handle]:
-    with recorder.open(shutil.copy(empty_store, tmp_path), strict=True) as made:
-        yield made
-
-
-def recordings(handle: Handle) -> list[Recording]:
-    """All recordings, oldest first, with their bodies and endings."""
-    assert handle.flush(20)
-    return [handle.recording(listed.recording.recording_id) for listed in reversed(handle.recordings())]
-
-
-def ending(recording: Recording) -> Ending:
-    assert recording.ending is not None
-    return recording.ending
-
-
-def chunks(handle: Handle, recording: Recording) -> list[bytes]:
-    """The body as the record says that the network delivered it."""
-    events = [event for event in handle.events(recording.recording_id) if event.kind not in ("info", "head", "end")]
-    if any(event.kind == "wire" for event in events):
-        events = [event for event in events if event.kind == "wire"]
-    return [piece for _, piece in cut(blocks(events), RECORDED)]
 
 
 def replayed(handle: Handle, kind: str, calls: Any, **options: Any) -> list[Seen]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pickle
-import shutil
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,29 +13,15 @@ from requests.adapters import HTTPAdapter
 from requests.auth import HTTPDigestAuth
 from urllib3.util.retry import Retry
 
-import recorder
 from recorder.handle import Handle
-from recorder.recording import Ending, Recording
-from recorder.store import Store
+from tests.instrumented import ending, recordings
 from tests.loopback import Act, Loopback, Refused, chunk, head, stream_head, stream_script
 from tests.payloads import CHAT
 
+pytest_plugins = ("tests.instrumented",)
+
 BODY = b"".join(CHAT)
 BUSY = head("503 Service Unavailable", "Retry-After: 0", "Content-Length: 2") + b"{}"
-
-
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that is made once and copied for each test."""
-    path = tmp_path_factory.mktemp("empty") / "store.db"
-    Store.open(path, create=True).close()
-    return path
-
-
-@pytest.fixture
-def handle(tmp_path: Path, empty_store: Path) -> Iterator[Handle]:
-    with recorder.open(shutil.copy(empty_store, tmp_path), strict=True) as made:
-        yield made
 
 
 @pytest.fixture
@@ -45,17 +29,6 @@ def session() -> Iterator[requests.Session]:
     with requests.Session() as made:
         made.trust_env = False
         yield made
-
-
-def recordings(handle: Handle) -> list[Recording]:
-    """All recordings, oldest first."""
-    assert handle.flush(20)
-    return [handle.recording(listed.recording.recording_id) for listed in reversed(handle.recordings())]
-
-
-def ending(recording: Recording) -> Ending:
-    assert recording.ending is not None
-    return recording.ending
 
 
 def endings(handle: Handle) -> list[tuple[str, int | None]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import logging
 import os
 import signal
@@ -11,7 +13,8 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -23,7 +26,9 @@ from recorder.errors import Conflict, StoreUnavailable
 from recorder.match import Rule
 from recorder.recording import Captured, Head, Recording, Request, Transport, uuid7
 from recorder.store import Append, Store
-from recorder.writer import Ended, Options, Writer, recover
+from recorder.writer import Ended, Options, Tap, Writer, recover
+from recorder.writer.thread import MANY
+from tests.crash import check_digests
 from tests.needs import ROOT
 
 STREAM = Head(200, "OK", "HTTP/1.1", (("Content-Type", "text/event-stream"), ("Set-Cookie", "s=1")))
@@ -482,3 +487,64 @@ def test_ids_of_recordings_sort_in_the_order_they_were_started(writer: Writer) -
     assert ids == sorted(ids)
     assert uuid7() > ids[-1]
     assert time.time() * 1000 - (ids[0].int >> 80) < 60_000
+
+
+HOURS = 3600.0
+
+
+def test_few_recordings_are_committed_at_their_pace(sqlite_url: str) -> None:
+    """What was put becomes durable by itself, whatever the pace of many is."""
+    writer = Writer(lambda: Store.open(sqlite_url, create=True), Options(pace=0.001, pace_of_many=HOURS))
+    tap = writer.start(REQUEST)
+    tap.head(STREAM)
+    for position in range(1, 4):
+        tap.data(b"data: 1\n\n")
+        _eventually(functools.partial(_is_durable, tap, position))
+    writer.close()
+
+
+def test_many_recordings_are_committed_at_a_pace_of_their_own(sqlite_url: str) -> None:
+    """So many that they count as many no longer wait for the pace of few; a flush and a close never wait for any."""
+    writer = Writer(lambda: Store.open(sqlite_url, create=True), Options(pace=HOURS, pace_of_many=0.001))
+    taps = [writer.start(REQUEST) for _ in range(MANY + 1)]
+    for tap in taps:
+        tap.head(STREAM)
+    assert writer.flush()
+    for tap in taps:
+        tap.data(b"data: 1\n\n")
+    _eventually(lambda: all(tap.durable == 1 for tap in taps))
+    for tap in taps[1:]:
+        tap.end(Transport.EOF)
+    assert writer.flush()
+    taps[0].data(b"data: 2\n\n")
+    assert writer.close()
+    with Store.open(sqlite_url) as store:
+        assert [event.data for event in store.events(taps[0].recording_id, kinds=["sse"])] == [b"1", b"2"]
+
+
+def test_a_request_body_is_let_go_of_once_it_is_stored(sqlite_url: str) -> None:
+    """A stream that goes on for long holds no prompt in memory; the store has it."""
+    told: list[Ended] = []
+    writer = Writer(lambda: Store.open(sqlite_url, create=True), on_ended=told.extend)
+    body = b'{"model":"m","messages":[{"role":"user","content":"let go of me"}]}'
+    tap = writer.start(replace(REQUEST, body=body))
+    tap.head(STREAM)
+    assert writer.flush()
+    assert [thing for thing in gc.get_objects() if isinstance(thing, Request) and thing.body == body] == []
+    tap.end(Transport.EOF)
+    writer.close()
+    assert [ended.recording.request.body for ended in told] == [None]
+    with Store.open(sqlite_url) as store:
+        assert store.recording(tap.recording_id).request.body == body
+        check_digests(store, tap.recording_id, list(store.events(tap.recording_id)))
+
+
+def _is_durable(tap: Tap, position: int) -> bool:
+    return tap.durable == position
+
+
+def _eventually(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < until, "it never came to be"
+        time.sleep(0.001)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import socket
 import ssl
 import struct
-import threading
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from recorder.recording import HeaderList
-from recorder.wire import Exchange, Gate, Limits, Receiver, Server, loop_factory
+from recorder.wire import Exchange, Gate, Limits, Receiver, Server
+from tests.looped import PATIENCE, Looped
 
 __all__ = ["Echo", "Reply", "Wired", "exchange", "read_reply", "talk"]
-
-PATIENCE = 10.0
 
 
 class Echo:
@@ -59,7 +55,7 @@ class _Echoing:
         pass
 
 
-class Wired:
+class Wired(Looped):
     """A server on a free port of 127.0.0.1; a context manager. Whatever the event loop complains of fails the test."""
 
     def __init__(
@@ -72,60 +68,15 @@ class Wired:
         plain_loop: bool = False,
     ) -> None:
         self._made = (application, gate, limits, tls)
-        self._factory: Callable[[], asyncio.AbstractEventLoop] = (
-            asyncio.new_event_loop if plain_loop else loop_factory()
-        )
-        self._started = threading.Event()
-        self._failure: BaseException | None = None
-        self.complaints: list[dict[str, Any]] = []
+        super().__init__(plain_loop=plain_loop)
 
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run, name="wired", daemon=True)
-        self._thread.start()
-        assert self._started.wait(PATIENCE)
-        if self._failure is not None:
-            raise self._failure
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-        if error is None:
-            assert self.complaints == []
-            if self._failure is not None:
-                raise self._failure
-
-    def _run(self) -> None:
-        try:
-            with asyncio.Runner(loop_factory=self._factory) as runner:
-                self.loop = runner.get_loop()
-                runner.run(self._serve())
-        except BaseException as error:
-            self._failure = error
-        finally:
-            self._started.set()
-
-    async def _serve(self) -> None:
-        self.loop.set_exception_handler(lambda _, context: self.complaints.append(context))
-        self._stop = asyncio.Event()
+    async def listen(self) -> None:
         application, gate, limits, tls = self._made
         self.server = Server(application, gate=gate, limits=limits, tls=tls)
         self.address = await self.server.start("127.0.0.1", 0)
-        self._started.set()
-        await self._stop.wait()
+
+    def abort(self) -> None:
         self.server.abort()
-        await asyncio.sleep(0)
-
-    def call(self, function: Callable[[], Any]) -> Any:
-        """Run a function on the server's event loop and give what it gives."""
-
-        async def run() -> Any:
-            return function()
-
-        return asyncio.run_coroutine_threadsafe(run(), self.loop).result(PATIENCE)
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[socket.socket]:

@@ -82,6 +82,8 @@ WHERE superseded <> EXISTS
     (SELECT 1 FROM readings n WHERE n.run_id = readings.run_id AND n.recording_id > readings.recording_id)
 """
 
+# What follows is as the code had it then, and stays so when the code moves on.
+
 _RUNS = """
 CREATE VIEW runs AS
 SELECT

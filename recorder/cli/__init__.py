@@ -27,12 +27,19 @@ _COMMANDS: Final = {
     "runs": ("lists", "The runs, newest first."),
     "recordings": ("lists", "The HTTP exchanges behind the runs, newest first."),
     "show": ("show", "One run: what was asked, what came back, why it stopped."),
+    "diff": ("diff", "Where two runs differ, or a run and the good one nearest to it."),
     "tag": ("tag", "Note something on a run: name=value; name= takes it off."),
     "pin": ("pin", "Make a run a test's recording."),
     "emit": ("emit", "One stored stream to stdout, exact bytes."),
     "export": ("export", "Recordings into a file: JSONL (lossless), HAR, or one stream."),
     "import": ("import_", "Recordings out of files: JSONL, HAR, VCR cassettes, aimock, raw streams."),
     "rebuild": ("rebuild", "Make the readings again, after recorder has learnt to read better."),
+    "analyze": ("analyze", "Questions about budgets, truncation, cost and latency."),
+    "report": ("report", "One self-contained page of figures: budgets, truncation, cost, latency."),
+    "advise": ("advise", "Which token cap is enough, for each assistant or model."),
+    "budget": ("budget", "Check the limits that the configuration sets; for CI."),
+    "verify": ("verify", "Whether the record is what was recorded; names what is not."),
+    "checkpoint": ("checkpoint", "One line over all that is sealed, to be kept elsewhere."),
     "sql": ("sql", "Your own SQL over the store's facts, in DuckDB."),
     "db": ("db", "The database's schema: upgrade, current, check."),
 }
@@ -90,7 +97,7 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def _tell(error: Exception) -> int:
-    """One line on stderr about what is wrong, and the exit code for it. What is a defect of ours is raised again."""
+    """One line on stderr about what is wrong, and the exit code for it."""
     from recorder.errors import RecorderError
 
     if isinstance(error, click.NoSuchOption) and error.option_name == "--store":
@@ -101,11 +108,16 @@ def _tell(error: Exception) -> int:
     if isinstance(error, RecorderError):
         click.echo(f"recorder: {error}", err=True)
         return error.exit_code
-    if isinstance(error, OSError) and error.filename is None:
+    from .output import safe
+
+    assert isinstance(error, OSError)
+    if error.filename is not None:
+        said = safe(f"{error.filename}: {error.strerror}")
+        click.echo(f"recorder: {said}; name another place, or see to its permissions", err=True)
+    else:
         click.echo(f"recorder: the output cannot be written: {error.strerror}; write it to another place", err=True)
         _drop_output()
-        return 4
-    raise error
+    return 4
 
 
 def _drop_output() -> None:

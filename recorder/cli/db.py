@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import click
 
+from .options import as_json, url_of_store
+from .output import json_line, safe
+
 __all__ = ["db"]
 
 
@@ -12,20 +15,17 @@ def db() -> None:
     """Look after the store's schema. A SQLite store upgrades itself; PostgreSQL waits for `recorder db upgrade`."""
 
 
-def _url(context: click.Context) -> str:
-    from recorder import config
-
-    named = context.obj["store"] if context.obj["store"] is not None else config.load().store
-    return config.store_url(named, create=False)
-
-
 @db.command()
+@as_json
 @click.pass_context
-def current(context: click.Context) -> None:
+def current(context: click.Context, *, json_: bool) -> None:
     """Print the store's schema revision."""
     from recorder.store import describe_store
 
-    state = describe_store(_url(context))
+    state = describe_store(url_of_store(context))
+    if json_:
+        json_line({"revision": state.revision, "empty": state.empty})
+        return
     click.echo(state.revision or ("empty" if state.empty else "not a recorder store"))
 
 
@@ -35,7 +35,7 @@ def upgrade(context: click.Context) -> None:
     """Bring the store to the schema of this recorder. A SQLite store is copied first."""
     from recorder.store import migrate_store
 
-    before, after = migrate_store(_url(context))
+    before, after = migrate_store(url_of_store(context))
     if before == after:
         click.echo(f"schema {after}: up to date", err=True)
     else:
@@ -43,14 +43,19 @@ def upgrade(context: click.Context) -> None:
 
 
 @db.command()
+@as_json
 @click.pass_context
-def check(context: click.Context) -> None:
+def check(context: click.Context, *, json_: bool) -> None:
     """Compare the store's tables with what this recorder writes. Exits with 4 where they differ."""
     from recorder.store import check_store
 
-    differences = check_store(_url(context))
-    for difference in differences:
-        click.echo(difference)
+    differences = check_store(url_of_store(context))
+    if json_:
+        json_line({"differences": differences})
+    else:
+        for difference in differences:
+            click.echo(safe(difference))
     if differences:
         context.exit(4)
-    click.echo("the tables are as they should be", err=True)
+    if not json_:
+        click.echo("the tables are as they should be", err=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import as_json
-from .output import count, json_line, table
+from .output import count, json_line, several, table
 
 if TYPE_CHECKING:
     from recorder.demo.play import Shown
@@ -49,7 +49,8 @@ def demo(context: click.Context, *, json_: bool) -> None:
         titles = ["stream", "events", "bytes", "stored bytes", "replay", "outcome", "out / cap"]
         table(titles, map(_row, shown), right=("events", "bytes", "out / cap"))
         click.echo()
-        click.echo(f"{len(shown)} streams recorded and replayed: {'all the same' if same else 'NOT ALL THE SAME'}")
+        verdict = "all the same" if same else "NOT ALL THE SAME"
+        click.echo(f"{several(len(shown), 'stream')} recorded and replayed: {verdict}")
         click.echo(f"look around:  recorder --store {store} runs")
         click.echo(f"              recorder --store {store} show @last")
     if not same:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import filters, open_store, to_filter
+from .output import safe, several
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -78,30 +79,27 @@ def export(
         else:
             _put(None, exchange.lines_of(entries, identity=not fixture))
     if output is not None:
-        number = len(chosen) - len(running)
-        click.echo(f"{number} recording{'s' if number != 1 else ''} in {output}", err=True)
+        click.echo(safe(f"{several(len(chosen) - len(running), 'recording')} in {output}"), err=True)
     for recording_id in running:
         click.echo(f"recorder: {recording_id} still goes on, and is left out; export it once it has ended", err=True)
 
 
 def _is_filtered(context: click.Context) -> bool:
     """Whether any filter was given."""
-    own = {"runs", "format_", "fixture", "output", "limit"}
+    own = {"runs", "format_", "fixture", "output"}
     default = click.core.ParameterSource.DEFAULT
     return any(context.get_parameter_source(name) is not default for name in context.params if name not in own)
 
 
 def _chosen(store: Store, runs: Sequence[str], given: dict[str, Any] | None) -> list[UUID]:
     """The recordings to export, in the order they were made."""
-    from recorder.store import RunFilter
-
     if runs:
         ids = [store.run_of(store.resolve(name)) for name in runs]
         return sorted({member for run_id in ids for member in store.members(run_id)})
     if given is not None:
         found = store.runs(to_filter(given))
         return sorted({member for run in found for member in store.members(run.run_id)})
-    return sorted(listed.recording.recording_id for listed in store.recordings(RunFilter(limit=_EVERYTHING)))
+    return store.recording_ids()
 
 
 def _ended(entries: Iterable[Entry], running: list[UUID]) -> Iterator[Entry]:
@@ -128,17 +126,11 @@ def _stream(store: Store, chosen: Sequence[UUID]) -> bytes:
 
 def _put(output: Path | None, pieces: Iterable[bytes]) -> None:
     """To the file, which is replaced at once, or to stdout."""
-    import secrets
+    from recorder import exchange
 
-    if output is None:
-        stdout = sys.stdout.buffer
-        stdout.writelines(pieces)
-        stdout.flush()
+    if output is not None:
+        exchange.put_in_place(output, pieces)
         return
-    made = output.with_name(f".{output.name}.{secrets.token_hex(4)}.new")
-    try:
-        with made.open("xb") as file:
-            file.writelines(pieces)
-        made.replace(output)
-    finally:
-        made.unlink(missing_ok=True)
+    stdout = sys.stdout.buffer
+    stdout.writelines(pieces)
+    stdout.flush()

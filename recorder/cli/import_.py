@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import as_json
-from .output import json_line, safe
+from .output import json_line, safe, several
 
 if TYPE_CHECKING:
     from recorder.exchange import Imported
@@ -76,12 +76,11 @@ def import_(
             store = stack.enter_context(Store.open(config.store_url(settings.store, create=True), create=True))
         for path, name in _listed(files):
             try:
-                if store is None:
-                    assert to is not None
-                    done = exchange.convert(
-                        path, (to / name).with_suffix(".jsonl"), format=format_, asked=asked, rule=rule
-                    )
+                if to is not None:
+                    target = (to / name).with_suffix(".jsonl")
+                    done = exchange.convert(path, target, format=format_, asked=asked, rule=rule)
                 else:
+                    assert store is not None
                     done = exchange.import_file(store, path, format=format_, asked=asked, rule=rule)
             except UsageError as error:
                 refused += 1
@@ -120,8 +119,7 @@ def _tell(path: Path, done: Imported, *, json_: bool) -> None:
             }
         )
         return
-    number = len(done.recordings)
-    line = f"{path}: {number} recording{'s' if number != 1 else ''} of {done.source}"
+    line = f"{path}: {several(len(done.recordings), 'recording')} of {done.source}"
     click.echo(safe(f"{line}; unknown: {', '.join(sorted(unknown))}" if unknown else line))
     for skipped in done.skipped:
         click.echo(f"recorder: {safe(str(path))}: {safe(skipped)}; left out", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import as_json, filters, open_store, to_filter
-from .output import count, json_line, milliseconds, moment, span, table, timestamp
+from .output import count, dollars, json_line, milliseconds, moment, span, table, timestamp
 
 if TYPE_CHECKING:
     from recorder.recording import Run
@@ -71,18 +71,23 @@ def _against(tokens: int | None, cap: int | None) -> str:
 #: What a narrow terminal does without, from the first on.
 _SPARE = ("bytes", "events", "first token", "ending", "in", "dialect", "started", "took", "out / cap")
 
-_NUMBERS = ("in", "out / cap", "events", "bytes", "first token", "took", "http")
+_NUMBERS = ("in", "out / cap", "events", "bytes", "first token", "took", "http", "cost")
 
 
 @click.command(short_help="The runs, newest first.")
 @filters
+@click.option("--cost", is_flag=True, help="What each cost, as far as its price is known.")
 @as_json
 @click.pass_context
-def runs(context: click.Context, /, *, json_: bool, **given: Any) -> None:
+def runs(context: click.Context, /, *, cost: bool, json_: bool, **given: Any) -> None:
     """List the runs that the filters leave, newest first."""
     with open_store(context) as store:
         found = store.runs(to_filter(given))
         where = store.url
+        if cost:
+            from .costs import priced
+
+            found = [run for run, _ in priced(context, store, found)]
     if json_:
         for run in found:
             json_line(run_fields(run))
@@ -91,7 +96,12 @@ def runs(context: click.Context, /, *, json_: bool, **given: Any) -> None:
         click.echo(f"no runs in {where} that fit", err=True)
         return
     titles = ["run", "started", "dialect", "model", "status", "stopped by", "ending", *_NUMBERS[:6]]
-    table(titles, map(_run_row, found), right=_NUMBERS, spare=_SPARE)
+    rows = [_run_row(run) for run in found]
+    if cost:
+        titles.append("cost")
+        for row, run in zip(rows, found, strict=True):
+            row.append(dollars(run.cost_usd))
+    table(titles, rows, right=_NUMBERS, spare=_SPARE)
 
 
 def _run_row(run: Run) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -16,7 +17,18 @@ from recorder.recording import Status, StopReason, Transport, storable
 if TYPE_CHECKING:
     from recorder.store import RunFilter, Store
 
-__all__ = ["DIALECTS", "as_json", "filters", "open_store", "parse_time", "to_filter"]
+__all__ = [
+    "DIALECTS",
+    "age_option",
+    "as_json",
+    "filters",
+    "open_store",
+    "parse_time",
+    "scope",
+    "time_option",
+    "to_filter",
+    "url_of_store",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -55,9 +67,20 @@ def parse_time(text: str) -> int:
     age = _AGO.fullmatch(text.strip())
     if age:
         return time.time_ns() // 1000 - int(age[1]) * _SECONDS[age[2]] * 1_000_000
-    given = datetime.fromisoformat(text.strip())
-    since = given.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    given = datetime.fromisoformat(text.strip())  # one without its zone is local
+    return (given.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def age_option(name: str, text: str) -> Callable[[Command], Command]:
+    """An option that takes a span of time, such as 10min; the command gets seconds."""
+
+    def seconds(_context: click.Context, _option: click.Parameter, given: str | None) -> int | None:
+        found = None if given is None else _AGO.fullmatch(given.strip())
+        if given is not None and (found is None or not int(found[1])):
+            raise click.BadParameter(f"{given!r} is not a span of time; write 30s, 10min, 1h")
+        return None if found is None else int(found[1]) * _SECONDS[found[2]]
+
+    return click.option(name, callback=seconds, metavar="SPAN", help=text)
 
 
 _FILTERS = (
@@ -81,11 +104,41 @@ _FILTERS = (
 )
 
 
+_SCOPE = (
+    click.option("--since", callback=_time, help="Runs that started at or after: 2026-03-01T12:00, or an age: 7d, 3h."),
+    click.option("--until", callback=_time, help="Runs that started before."),
+    click.option("--by", help="Told apart by assistant, model, group, thread, day, …, tag:NAME or metadata:NAME."),
+    click.option("--where", help="An SQL condition on runs, such as \"model = 'gpt-4o' and output_tokens > 500\"."),
+)
+
+
 def filters(command: Command) -> Command:
     """Adds the filters that lists take."""
     for option in reversed(_FILTERS):
         command = option(command)
     return command
+
+
+def scope(command: Command) -> Command:
+    """Adds the options that say which runs a question is about; the command gets them as one `asked_for`."""
+
+    @functools.wraps(command)
+    def scoped(
+        *given: Any, since: int | None, until: int | None, where: str | None, by: str | None, **rest: Any
+    ) -> Any:
+        from recorder.queries import Scope, slice_of
+
+        slice_of(by)  # a wrong one is told of before anything is read
+        return command(*given, asked_for=Scope(since=since, until=until, where=where, by=by), **rest)
+
+    for option in reversed(_SCOPE):
+        scoped = option(scoped)
+    return cast("Command", scoped)
+
+
+def time_option(name: str, text: str) -> Callable[[Command], Command]:
+    """An option that takes a time: ISO 8601 or an age."""
+    return click.option(name, callback=_time, help=text)
 
 
 def as_json(command: Command) -> Command:
@@ -106,18 +159,25 @@ def _as_stored(value: Any) -> Any:
     return storable(value) if isinstance(value, str) else value
 
 
-@contextmanager
-def open_store(context: click.Context, *, readonly: bool = True) -> Iterator[Store]:
-    """The store that --store, RECORDER_STORE, the configuration or the default names. Reading makes no store.
-
-    Recordings that nobody has read yet (their process ended first) are read now, where the store can be written.
-    """
+def url_of_store(context: click.Context) -> str:
+    """The URL of the store that --store, RECORDER_STORE, the configuration or the default names; none is made."""
     from recorder import config
+
+    named = context.obj["store"] if context.obj["store"] is not None else config.load().store
+    return config.store_url(named, create=False)
+
+
+@contextmanager
+def open_store(context: click.Context, *, readonly: bool = True, read: bool = True) -> Iterator[Store]:
+    """The store of `url_of_store`, opened.
+
+    Recordings that nobody has read yet (their process ended first) are read now, where the store can be written, and
+    unless `read` says that readings are not wanted.
+    """
     from recorder.errors import SchemaMismatch
     from recorder.store import Store
 
-    named = context.obj["store"] if context.obj["store"] is not None else config.load().store
-    url = config.store_url(named, create=False)
+    url = url_of_store(context)
     try:
         store = Store.open(url, readonly=readonly)
     except SchemaMismatch:
@@ -125,7 +185,7 @@ def open_store(context: click.Context, *, readonly: bool = True) -> Iterator[Sto
             raise
         store = Store.open(url)  # a SQLite store upgrades itself, and is copied first
     try:
-        if store.unread(1):
+        if read and store.unread(1):
             _read_due(url)
         yield store
     finally:

@@ -10,12 +10,13 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import click
 
-__all__ = ["count", "json_line", "milliseconds", "moment", "safe", "span", "table", "timestamp"]
+__all__ = ["count", "dollars", "json_line", "milliseconds", "moment", "safe", "several", "span", "table", "timestamp"]
 
 # C0, DEL, C1, the characters that reorder or hide text (Unicode UAX 9 and zero-width ones), and lone surrogates, which
 # no encoding takes.
@@ -54,14 +55,18 @@ def timestamp(micros: int | None) -> str | None:
     """ISO 8601 in UTC with microseconds, for JSON."""
     if micros is None:
         return None
-    return datetime.fromtimestamp(micros / 1_000_000, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return _time(micros).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def moment(micros: int | None) -> str:
     """Local date and time to the second, for people."""
     if micros is None:
         return "-"
-    return datetime.fromtimestamp(micros / 1_000_000, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return _time(micros).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _time(micros: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 
 def milliseconds(micros: int | None) -> float | None:
@@ -85,6 +90,16 @@ def span(micros: int | None) -> str:
 def count(number: int | None) -> str:
     """A number with thousands separators; a dash where it is not known."""
     return "-" if number is None else f"{number:,}"
+
+
+def dollars(amount: str | None) -> str:
+    """US dollars as people read them, to the hundredth of a cent; a dash where they are not known."""
+    return "-" if amount is None else f"${Decimal(amount):,.4f}"
+
+
+def several(number: int, noun: str) -> str:
+    """1 recording, 2,000 recordings."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def table(

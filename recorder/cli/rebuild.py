@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import as_json, open_store
-from .output import count, json_line
+from .output import json_line, several
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -45,7 +45,7 @@ def rebuild(context: click.Context, runs: tuple[str, ...], *, everything: bool, 
     if json_:
         json_line({"readings": done, "reader_version": reader.VERSION})
     else:
-        click.echo(f"{count(done)} readings made by reader {reader.VERSION}", err=True)
+        click.echo(f"{several(done, 'reading')} made by reader {reader.VERSION}", err=True)
 
 
 @contextmanager

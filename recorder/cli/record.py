@@ -6,7 +6,7 @@ import os
 
 import click
 
-from .serving import access, check_access
+from .serving import Access, access
 
 __all__ = ["record"]
 
@@ -34,12 +34,8 @@ def record(
     /,
     *,
     upstreams: tuple[str, ...],
-    host: str,
     port: int | None,
-    token: str | None,
-    tls_cert: str | None,
-    tls_key: str | None,
-    insecure_http: bool,
+    access: Access,
     ca: str | None,
     drain: bool,
     content: str | None,
@@ -60,9 +56,6 @@ def record(
 
     from .record_run import Plan, run
 
-    check_access(
-        host=host, token=token, tls_cert=tls_cert, tls_key=tls_key, insecure_http=insecure_http, command=command
-    )
     if command and workers > 1:
         raise click.UsageError("--workers is for a proxy that stays: leave it out, or the command")
     settings = config.load(store=context.obj["store"], content=content)
@@ -71,10 +64,10 @@ def record(
         settings=settings,
         store=context.obj["store"],
         routes=routes_for(upstreams, environment if command else {}),
-        proxy=Settings(drain=drain, hosts=(host,), token=token, ca=ca, body_limit=settings.body_limit),
-        host=host,
+        proxy=Settings(drain=drain, hosts=(access.host,), token=access.token, ca=ca, body_limit=settings.body_limit),
+        host=access.host,
         port=port if port is not None else 0 if command else 8484,
-        tls=None if tls_cert is None else (tls_cert, tls_key),
+        tls=access.tls,
         command=command,
         workers=workers,
         environment=environment,

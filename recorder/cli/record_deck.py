@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from recorder import config, match, redact
@@ -20,7 +20,11 @@ from recorder.writer import Ended, Options, Tap, Writer
 if TYPE_CHECKING:
     from recorder.detect import Notice
 
-__all__ = ["Deck"]
+__all__ = ["COMMITS", "Deck"]
+
+#: Seconds from one commit to the next, and with many streams. Slower than in a program that records itself: a commit
+#: costs every stream that passes through this process. Who kills it loses so much of their ends.
+COMMITS: Final = (0.05, 0.1)
 
 
 class Deck:
@@ -35,12 +39,13 @@ class Deck:
         self._say = say
         self._url = config.store_url(settings.store if named is None else named, create=not settings.disabled)
         rule = match.Rule(settings.ignore, settings.match_headers, settings.normalise)
+        redactor = redact.Redactor(settings.redact)
         self._readings = Readings(self._open)
         self.ledger = Ledger(self._readings.flush, self._open, say)
         self._notices = Notices(self._notice)
         self._writer = Writer(
             self._open,
-            Options(settings.content, rule, settings.queue_bytes, settings.body_limit),
+            Options(settings.content, rule, settings.queue_bytes, settings.body_limit, *COMMITS, redactor),
             on_ended=self._ended,
             on_notice=self._notices.add if settings.detect else None,
         )

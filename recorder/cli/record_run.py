@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -20,9 +19,9 @@ from recorder.errors import UsageError
 from recorder.proxy import Routes, Service, Settings, child_environment
 from recorder.wire import loop_factory, server_context
 
-from .output import count, span, table
+from .output import count, several, span, table
 from .record_deck import Deck
-from .serving import Life, say, url_of
+from .serving import Life, raise_file_limit, say, settle, url_of
 
 __all__ = ["Plan", "run"]
 
@@ -48,7 +47,7 @@ class Plan:
 
 def run(plan: Plan) -> int:
     """Do it; gives the exit code."""
-    _raise_file_limit()
+    raise_file_limit()
     if plan.workers > 1:
         return _workers(plan)
     return _one(plan, lambda address: _listening(plan, address), reuse_port=False)
@@ -109,8 +108,7 @@ async def _live(plan: Plan, deck: Deck, listening: Callable[[tuple[str, int]], N
         address = await service.start(plan.host, plan.port, reuse_port=reuse_port)
     except OSError as error:
         raise UsageError(f"{plan.host}:{plan.port} cannot be listened on: {error.strerror or error}") from None
-    gc.collect()
-    gc.freeze()  # what is loaded by now stays; looking through it again and again costs streams their pace
+    settle()
     listening(address)
     for route in plan.routes.all:
         say(f"  {_base(plan, address)}{route.mount}/ -> {route.url}/")
@@ -206,17 +204,6 @@ class _Crew:
 # -- small things --------------------------------------------------------------------------------------------------
 
 
-def _raise_file_limit() -> None:
-    """Each stream takes two files; the usual soft limit of 1,024 is soon reached."""
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-        if soft < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def _summary(deck: Deck) -> None:
     """The runs that were recorded, as a table on stderr: stdout is the program's."""
     if not deck.ledger.recordings:
@@ -245,4 +232,4 @@ def _summary(deck: Deck) -> None:
     titles = ("run", "dialect", "model", "status", "stopped by", *numbers)
     with contextlib.redirect_stdout(sys.stderr):
         table(titles, rows, right=numbers, spare=("events", "took", "first token"))
-    say(f"{len(deck.ledger.recordings)} recordings in {deck.where}")
+    say(f"{several(len(deck.ledger.recordings), 'recording')} in {deck.where}")

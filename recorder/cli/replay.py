@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import click
 
-from .serving import access, check_access
+from .serving import Access, access
 
 __all__ = ["replay"]
 
@@ -54,20 +55,12 @@ def replay(
     context: click.Context,
     /,
     *,
-    pace: str,
-    repeat: str,
-    chunks: str,
     faults: tuple[str, ...],
-    session: str | None,
-    include_partial: bool,
     upstreams: tuple[str, ...],
-    host: str,
     port: int | None,
-    token: str | None,
-    tls_cert: str | None,
-    tls_key: str | None,
-    insecure_http: bool,
+    access: Access,
     command: tuple[str, ...],
+    **playing: Any,
 ) -> int:
     """Answer requests from the store, byte for byte, with no upstream anywhere.
 
@@ -79,7 +72,7 @@ def replay(
     A request that no recording answers gets a 404 that names the nearest one and what differs; stderr tells it too.
     Requests with the same X-Recorder-Session share whose turn it is, as those of one --session do.
     """
-    from recorder import config, match
+    from recorder import config, match, redact
     from recorder.proxy import routes_for
     from recorder.replay import Player
     from recorder.replay_server import Faults, Settings
@@ -87,31 +80,20 @@ def replay(
     from .options import open_store
     from .replay_run import Plan, run
 
-    check_access(
-        host=host, token=token, tls_cert=tls_cert, tls_key=tls_key, insecure_http=insecure_http, command=command
-    )
     settings = config.load(store=context.obj["store"])
     environment = dict(os.environ)
     routes = routes_for(upstreams, environment if command else {})
     planned = Faults.of(faults)
     with open_store(context) as store:
-        player = Player(
-            store,
-            pace=pace,
-            chunks=chunks,
-            repeat=repeat,  # type: ignore[arg-type]  # click.Choice has checked it
-            rule=match.Rule(settings.ignore, settings.match_headers, settings.normalise),
-            session=session,
-            include_partial=include_partial,
-        )
+        rule = match.Rule(settings.ignore, settings.match_headers, settings.normalise)
         plan = Plan(
-            player=player,
-            settings=Settings(hosts=(host,), token=token),
+            player=Player(store, rule=rule, redactor=redact.Redactor(settings.redact), **playing),
+            settings=Settings(hosts=(access.host,), token=access.token),
             routes=routes,
             faults=planned,
-            host=host,
+            host=access.host,
             port=port if port is not None else 0 if command else 8485,
-            tls=None if tls_cert is None else (tls_cert, tls_key),
+            tls=access.tls,
             command=command,
             environment=environment,
         )

@@ -15,7 +15,7 @@ from recorder.replay import Player
 from recorder.replay_server import Faults, Mounts, Service, Settings
 from recorder.wire import loop_factory, server_context
 
-from .serving import Life, say, url_of
+from .serving import Life, raise_file_limit, say, settle, url_of
 
 __all__ = ["Plan", "run"]
 
@@ -40,6 +40,7 @@ class Plan:
 
 def run(plan: Plan) -> int:
     """Do it; gives the exit code."""
+    raise_file_limit()
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_live(plan))
 
@@ -54,6 +55,7 @@ async def _live(plan: Plan) -> int:
         address = await service.start(plan.host, plan.port)
     except OSError as error:
         raise UsageError(f"{plan.host}:{plan.port} cannot be listened on: {error.strerror or error}") from None
+    settle()
     base = url_of(service.scheme, address)
     click.echo(f"listening on {base}", err=bool(plan.command))
     sys.stdout.flush()

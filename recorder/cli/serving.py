@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, NamedTuple, TypeVar, cast
 
 import click
 
-__all__ = ["Life", "access", "check_access", "say", "url_of"]
+__all__ = ["Access", "Life", "access", "raise_file_limit", "say", "settle", "url_of"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,37 +30,54 @@ _ACCESS = (
 )
 
 
+class Access(NamedTuple):
+    """Who may connect to a server, and how. `tls`: the files of a certificate and its key; None: plain HTTP."""
+
+    host: str
+    token: str | None
+    tls: tuple[str, str | None] | None
+
+
 def access(command: Command) -> Command:
-    """Adds the options that say who may connect, and how."""
+    """Adds the options that say who may connect, and how; the command is given them, checked, as `access`."""
+
+    @wraps(command)
+    def checked(
+        *args: Any,
+        host: str,
+        token: str | None,
+        tls_cert: str | None,
+        tls_key: str | None,
+        insecure_http: bool,
+        **options: Any,
+    ) -> Any:
+        tls = None if tls_cert is None else (tls_cert, tls_key)
+        given = Access(host, token, tls)
+        if tls_key is not None and tls is None:
+            raise click.UsageError("--tls-key is of no use without --tls-cert")
+        _check(given, insecure_http=insecure_http, command=options["command"])
+        return command(*args, access=given, **options)
+
     for option in reversed(_ACCESS):
-        command = option(command)
-    return command
+        option(checked)
+    return cast(Command, checked)
 
 
-def check_access(
-    *,
-    host: str,
-    token: str | None,
-    tls_cert: str | None,
-    tls_key: str | None,
-    insecure_http: bool,
-    command: Sequence[str],
-) -> None:
+def _check(access: Access, *, insecure_http: bool, command: Sequence[str]) -> None:
     """Raises UsageError for what would let strangers in, or listen, or could not work."""
     from recorder.wire import is_loopback
 
+    host, token, tls = access
     if not is_loopback(host) and token is None:
         raise click.UsageError(
             f"--host {host} lets other machines in: give --token too, as `openssl rand -hex 16` makes"
         )
-    if not is_loopback(host) and tls_cert is None and not insecure_http:
+    if not is_loopback(host) and tls is None and not insecure_http:
         raise click.UsageError("other machines would send keys over plain HTTP: give --tls-cert, or --insecure-http")
     if token is not None and len(token) < _TOKEN:
         raise click.UsageError(
             f"--token is too short: give {_TOKEN} characters or more, as `openssl rand -hex 16` does"
         )
-    if tls_key is not None and tls_cert is None:
-        raise click.UsageError("--tls-key is of no use without --tls-cert")
     if command and token is not None:
         raise click.UsageError("the program could not send the token: leave out --token, or the command")
 
@@ -72,6 +91,23 @@ def url_of(scheme: str, address: tuple[str, int]) -> str:
     """The base URL of a server at this address."""
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     return f"{scheme}://{host}:{address[1]}"
+
+
+def raise_file_limit() -> None:
+    """Each stream takes two files; the usual soft limit of 1,024 is soon reached."""
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+        if soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def settle() -> None:
+    """What is loaded by now stays: looking through it again and again costs streams their pace."""
+    gc.collect()
+    gc.freeze()
 
 
 class Life:

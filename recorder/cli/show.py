@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,37 +11,93 @@ import click
 
 from .lists import run_fields
 from .options import as_json, open_store
-from .output import json_line, milliseconds, timestamp
+from .output import dollars, json_line, milliseconds, timestamp
 from .story import Part, because, tell
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from recorder.recording import Reading, Run
-    from recorder.store import Store
+    from recorder.store import Linked, Store
 
 __all__ = ["show"]
 
 
 @click.command(short_help="One run: what was asked, what came back, why it stopped.")
 @click.argument("run", metavar="RUN")
+@click.option("--cost", is_flag=True, help="What it cost, as far as its price is known.")
+@click.option("--timeline", "as_timeline", is_flag=True, help="Every event, gap, try and wait, and what is incomplete.")
+@click.option("--at", metavar="MOMENT", help="What the client had by then: 3.2s, event:120, byte:4096, end.")
+@click.option("--raw", is_flag=True, help="With --at: the very bytes of the body that had arrived, to stdout.")
 @as_json
 @click.pass_context
-def show(context: click.Context, run: str, *, json_: bool) -> None:
+def show(
+    context: click.Context, run: str, *, cost: bool, as_timeline: bool, at: str | None, raw: bool, json_: bool
+) -> None:
     """Tell the story of RUN.
 
     RUN is a run or recording id or the end of one, a provider's id (run_…, resp_…, chatcmpl-…, msg_…), a request id,
     @last, or @-2 for the one before the last.
+
+    --at counts time from the run's first request; event:2:120 is event 120 of its second recording.
     """
+    if raw and at is None:
+        raise click.UsageError("--raw goes with --at, as in --at event:120 --raw")
+    if cost + as_timeline + (at is not None) > 1:
+        raise click.UsageError("--cost, --timeline and --at are three questions: ask one of them")
+    if as_timeline or at is not None:
+        _in_time(context, run, at, raw=raw, json_=json_)
+        return
     with open_store(context) as store:
         found = store.run(store.resolve(run))
         parts = [_part(store, each) for each in store.members(found.run_id)]
         standing = _standing(store, found, parts)
+        linked = store.linked(found)
+        unpriced = None
+        if cost:
+            from .costs import priced
+
+            ((found, unpriced),) = priced(context, store, [found])
+    if json_:
+        json_line(_as_json(found, parts, standing, linked))
+        return
+    for line in tell(found, parts, standing, _links(found, linked)):
+        click.echo(line)
+    if cost:
+        click.echo(f"\nCost  {dollars(found.cost_usd)}" + (f" ({unpriced})" if unpriced else ""))
+
+
+def _in_time(context: click.Context, run: str, at: str | None, *, raw: bool, json_: bool) -> None:
+    """The run's timeline, or one moment of it."""
+    from recorder.timeline import bytes_until, is_decoded, moment_of, parse_at, timeline
+
+    from .timeline import print_lines, print_moment, print_timeline
+
+    asked = None if at is None else parse_at(at)
+    with open_store(context) as store:
+        recording_id = store.resolve(run)
+        line = timeline(store, recording_id)
+    if asked is None:
         if json_:
-            json_line(_as_json(store, found, parts, standing))
-            return
-        for line in tell(found, parts, standing, _links(store, found)):
-            click.echo(line)
+            print_lines(line)
+        else:
+            print_timeline(line)
+        return
+    then = moment_of(line, asked, recording_id)
+    if not raw:
+        print_moment(then, line, json_=json_)
+        return
+    track = line.tracks[then.state.number - 1]
+    if is_decoded(track):
+        click.echo("recorder: the undecoded bytes are withheld: these are decoded", err=True)
+    if "redacted" in track.reading.flags:
+        click.echo(
+            "recorder: parts were masked before they were stored: the client had others in their place", err=True
+        )
+    out = sys.stdout.buffer
+    for piece in bytes_until(track, then.state):
+        out.write(piece)
+    out.flush()
 
 
 def _part(store: Store, recording_id: UUID) -> Part:
@@ -54,10 +110,10 @@ def _part(store: Store, recording_id: UUID) -> Part:
     reading = stored.reading if stored else reader.interpret(recording, store.events(recording_id))
     if reading.parameters is None and recording.request.body is not None:  # of an older reader
         reading = replace(reading, parameters=by_name(reading.dialect).asked(recording.request))
-    names = documented(reading.dialect, reading.action) if reading.parameters is not None else ()
-    absent = tuple(name for name in names if name not in (reading.parameters or ()))
-    seen = Counter(event.type or "message" for event in store.events(recording_id, kinds=["sse"]))
-    return Part(recording, reading, absent, seen)
+    known = documented(reading.dialect, reading.action) if reading.parameters is not None else ()
+    absent = tuple(name for name in known if name not in (reading.parameters or ()))
+    names = {type_ or "message": number for type_, number in store.event_types(recording_id).items()}
+    return Part(recording, reading, absent, names)
 
 
 def _standing(store: Store, run: Run, parts: Sequence[Part]) -> Part:
@@ -66,19 +122,21 @@ def _standing(store: Store, run: Run, parts: Sequence[Part]) -> Part:
     return next((part for part in parts if part.recording.recording_id == latest), parts[-1])
 
 
-def _links(store: Store, run: Run) -> Iterator[str]:
+def _links(run: Run, linked: Linked) -> Iterator[str]:
     """Lines about the runs before and after this one, and about its thread."""
-    linked = store.linked(run)
+    from recorder.store.links import MOST
+
     if linked.previous is not None:
         yield f"answers after {linked.previous.provider_run_id} (run {linked.previous.run_id})"
     for each in linked.following:
         yield f"followed by {each.provider_run_id} (run {each.run_id}, {each.status})"
     if run.thread_id is not None and linked.thread:
-        yield f"thread {run.thread_id}: {len(linked.thread)} other runs or exchanges recorded"
+        number = len(linked.thread)
+        others = "other run or exchange" if number == 1 else "other runs or exchanges"
+        yield f"thread {run.thread_id}: {'at least ' if number == MOST else ''}{number} {others} recorded"
 
 
-def _as_json(store: Store, run: Run, parts: Sequence[Part], standing: Part) -> dict[str, Any]:
-    linked = store.linked(run)
+def _as_json(run: Run, parts: Sequence[Part], standing: Part, linked: Linked) -> dict[str, Any]:
     return (
         run_fields(run)
         | {"because": because(run, standing.reading), "reading": _reading_fields(standing.reading)}

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from .output import count, moment, safe, span
+from .output import count, moment, safe, several, span
 
 if TYPE_CHECKING:
     from recorder.recording import Reading, Recording, Run
 
-__all__ = ["Part", "because", "tell"]
+__all__ = ["ENDED", "Part", "because", "folded", "tell"]
 
 
 class Part(NamedTuple):
@@ -53,7 +53,7 @@ _BECAUSE: Final = {
 }
 
 #: How the transport ended, where that is not the normal way.
-_ENDED: Final = {
+ENDED: Final = {
     "client_closed": "The client closed the connection.",
     "reset": "The connection was reset.",
     "protocol_error": "The server broke off in the middle of the response.",
@@ -85,6 +85,7 @@ _NOTICED: Final = {
     "payload_missing": "the payloads are not in the store",
     "reader_error": "the reading failed; the recording is whole",
     "reasoning_starved": "reasoning used up the output limit, so there is no answer",
+    "redacted": "parts of the request or the answer were masked before they were stored",
     "repetition_runaway": "the model repeated itself without end",
     "sequence_gap": "the events' sequence numbers have gaps or are out of order",
     "stalled": "the stream stood still for a while",
@@ -102,7 +103,7 @@ def because(run: Run, reading: Reading) -> str:
     """Why the run stopped, in one plain sentence."""
     used, cap, flags = run.output_tokens, run.max_completion_tokens, reading.flags
     if run.stop_reason == "output_limit":
-        spent = f"{count(used)} of {count(cap)} tokens" if used is not None and cap else "its token limit"
+        spent = f"{count(used)} of {several(cap, 'token')}" if used is not None and cap else "its token limit"
         if "reasoning_starved" in flags:
             return f"Reasoning used up the output limit ({spent}), so no answer was written."
         if "whitespace_runaway" in flags:
@@ -114,7 +115,7 @@ def because(run: Run, reading: Reading) -> str:
         if used is not None and cap:
             return f"The output reached its token limit ({spent}), so the answer is cut off."
     if run.stop_reason == "input_limit" and run.input_tokens is not None and run.max_prompt_tokens:
-        spent = f"{count(run.input_tokens)} of {count(run.max_prompt_tokens)} tokens"
+        spent = f"{count(run.input_tokens)} of {several(run.max_prompt_tokens, 'token')}"
         return f"The input reached its token limit ({spent})."
     if run.stop_reason is None:
         return _unsaid(run, reading)
@@ -136,8 +137,8 @@ def _why(run: Run, standing: Part) -> Iterator[str]:
     yield click.style("Why it stopped", bold=True)
     said = run.status if run.stop_reason_raw is None else f"{run.status} ({run.stop_reason_raw})"
     yield safe(f"  {said}. {because(run, standing.reading)}")
-    if run.ending in _ENDED and not (run.ending == "client_closed" and run.complete):
-        yield f"  {_ENDED[run.ending]}"
+    if run.ending in ENDED and not (run.ending == "client_closed" and run.complete):
+        yield f"  {ENDED[run.ending]}"
     ending = standing.recording.ending
     if ending is None:
         yield "  It is still being recorded."
@@ -218,7 +219,7 @@ def _value(value: Any, *, kept: bool = True) -> str:
     """A JSON value on one line, short; `kept`: the request's body has what was left out of it."""
     size = _dig(value, "$omitted", "bytes")
     where = "in the request's body" if kept else "not kept"
-    return f"({count(size)} bytes, {where})" if isinstance(size, int) else _short(value)
+    return f"({several(size, 'byte')}, {where})" if isinstance(size, int) else _short(value)
 
 
 def _short(value: Any, most: int = _VALUE) -> str:
@@ -242,7 +243,8 @@ def _usage(run: Run, reading: Reading) -> Iterator[str]:
     bounds = _dig(reading.facts, "usage_bounds", "output_tokens")
     if bounds:
         most = bounds.get("at_most")
-        yield f"  at least {count(bounds.get('at_least'))} output tokens" + (f", at most {count(most)}" if most else "")
+        least = several(bounds["at_least"], "output token")
+        yield f"  at least {least}" + (f", at most {count(most)}" if most else "")
     if reading.usage_quality == "partial":
         yield "  these are figures from the middle of the stream: the last ones did not come"
 
@@ -261,9 +263,10 @@ def _bar(tokens: int | None, cap: int | None) -> str:
     if tokens is None:
         return "tokens unknown" if cap is None else f"tokens unknown, at most {count(cap)}"
     if not cap:
-        return f"{count(tokens)} tokens, no cap"
+        return f"{several(tokens, 'token')}, no cap"
     filled = min(_BAR, round(_BAR * tokens / cap))
-    return f"[{'#' * filled}{'.' * (_BAR - filled)}] {count(tokens)} of {count(cap)} tokens ({100 * tokens // cap} %)"
+    drawn = "#" * filled + "." * (_BAR - filled)
+    return f"[{drawn}] {count(tokens)} of {several(cap, 'token')} ({100 * tokens // cap} %)"
 
 
 def _steps(reading: Reading) -> Iterator[str]:
@@ -307,7 +310,7 @@ def _part(number: int, part: Part) -> Iterator[str]:
             continue  # of a round before: the part before this one has it
         yield "   " + safe(f"calls {call.get('name') or call.get('type')}({_short(call.get('arguments') or '')})")
     if reading.text:
-        for line in _folded(safe(reading.text, lines=True).splitlines()):
+        for line in folded(safe(reading.text, lines=True).splitlines()):
             yield f"   | {line}"
 
 
@@ -323,11 +326,12 @@ def _times(part: Part) -> Iterator[str]:
     if reading.longest_gap_us:
         yield f"longest gap {span(reading.longest_gap_us)}"
     if reading.stalls:
-        yield f"{reading.stalls} stalls of {span(reading.stalled_us)} together"
+        together = " together" if reading.stalls > 1 else ""
+        yield f"{several(reading.stalls, 'stall')} of {span(reading.stalled_us)}{together}"
     yield f"whole after {span(ending.elapsed_us)}"
 
 
-def _folded(lines: list[str]) -> Iterator[str]:
+def folded(lines: list[str]) -> Iterator[str]:
     """The lines, with each run of more than two blank ones as its number: JSON mode can write thousands."""
     for blank, run in itertools.groupby(lines, key=lambda line: not line.strip()):
         held = list(run)

@@ -19,7 +19,7 @@ from .keeping import same_answer
 from .lines import Entry
 from .reading import read
 from .streams import Asked
-from .writing import Written, entries, lines_of, load, write
+from .writing import Written, entries, lines_of, load, put_in_place, write
 
 __all__ = [
     "FORMATS",
@@ -32,6 +32,7 @@ __all__ = [
     "import_file",
     "lines_of",
     "load",
+    "put_in_place",
     "read",
     "same_answer",
     "to_har",

@@ -28,7 +28,9 @@ from .. import dialects, match, redact
 from ..capture import Capture
 from ..decode import decode_body
 from ..recording import Head, HeaderList, Kind, Recording, Request, Transport, storable
+from ..store.rows import as_stored
 from . import lines
+from .checks import LONGEST_US
 from .reading import NOBODY, Ids, Parsed
 
 __all__ = ["Foreign", "Maker", "Unfit", "as_json_bytes", "header_list"]
@@ -68,6 +70,10 @@ class Foreign:
     unknown: frozenset[str] = frozenset()
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    def whole(self) -> bytes:
+        """All of the body, whether in chunks or not."""
+        return self.body if self.chunks is None else b"".join(chunk for _, chunk in self.chunks)
+
 
 class Maker:
     """Makes recordings of one file's exchanges, in their order; `source` names what kind of file it is.
@@ -84,8 +90,7 @@ class Maker:
         """The recording of this exchange."""
         _check(foreign)
         headers, left_out = _fitting(foreign)
-        recording = self._opened(foreign)
-        capture = Capture(recording)
+        capture = Capture(self._opened(foreign))
         unknown = set(foreign.unknown)
         late = foreign.duration_us or 0
         if foreign.status is not None:
@@ -107,7 +112,7 @@ class Maker:
         if left_out:
             told["left_out"] = left_out
         capture.end(foreign.ending or Transport.EOF, late, detail={"imported": told})
-        return _without_guesses(recording, capture, foreign)
+        return _without_guesses(capture, foreign)
 
     def _opened(self, foreign: Foreign) -> Recording:
         request = Request(
@@ -120,7 +125,7 @@ class Maker:
         dialect = dialects.recognise(request)
         started_at = foreign.started_at or 0
         parameters = {} if request.body is None else dialect.parameters(request)
-        return Recording(
+        recording = Recording(
             recording_id=self._ids.make(started_at, _content(foreign)),
             started_at=started_at,
             writer=NOBODY,
@@ -138,20 +143,20 @@ class Maker:
                 name: storable(value) if isinstance(value, str) else value for name, value in parameters.items()
             },
         )
+        return as_stored(recording)
 
 
 def _content(foreign: Foreign) -> bytes:
     """What tells one exchange from another."""
     told = (foreign.method, foreign.url, foreign.status, foreign.started_at, foreign.request_headers, foreign.headers)
-    body = b"".join(chunk for _, chunk in foreign.chunks) if foreign.chunks is not None else foreign.body
-    parts = (json.dumps(told).encode("ascii"), foreign.request_body or b"", body)
+    parts = (json.dumps(told).encode("ascii"), foreign.request_body or b"", foreign.whole())
     return b"".join(hashlib.sha256(part).digest() for part in parts)
 
 
-def _without_guesses(recording: Recording, capture: Capture, foreign: Foreign) -> Parsed:
+def _without_guesses(capture: Capture, foreign: Foreign) -> Parsed:
     """The rows without the cuts that capture saw in what was no chunk, and without times of a head nobody saw."""
     rows = capture.take()
-    ending = capture.ending
+    recording, ending = capture.recording, capture.ending
     assert ending is not None
     if foreign.chunks is None or "cuts" in foreign.unknown:
         body = (Kind.SSE, Kind.WIRE, Kind.BODY)
@@ -180,11 +185,14 @@ def _check(foreign: Foreign) -> None:
             raise Unfit(f"the header {name[:40]!r} is longer than {_LONGEST} characters")
     if any(each in foreign.reason for each in "\r\n\0"):
         raise Unfit("the status line holds a line break")
+    spans = (foreign.head_us, foreign.duration_us, *(elapsed for elapsed, _ in foreign.chunks or ()))
+    if not lines.is_time_of_day(foreign.started_at or 0) or not all(0 <= span <= LONGEST_US for span in spans if span):
+        raise Unfit("one of its times is none that can be")
 
 
 def _fitting(foreign: Foreign) -> tuple[HeaderList, list[str]]:
     """The response's headers without those that say of the body what is not so; and their names."""
-    body = b"".join(chunk for _, chunk in foreign.chunks) if foreign.chunks is not None else foreign.body
+    body = foreign.whole()
     wrong: set[str] = set()
     coding = Head(200, headers=foreign.headers).content_encoding
     if coding is not None and body and decode_body(coding, body) is None:
@@ -192,8 +200,6 @@ def _fitting(foreign: Foreign) -> tuple[HeaderList, list[str]]:
     for name, value in foreign.headers:
         if name.lower() == "content-length" and value.strip() != str(len(body)) and not _may_be_bare(foreign):
             wrong.add("content-length")
-        if name.startswith(":"):
-            wrong.add(name)
     kept = tuple((name, value) for name, value in foreign.headers if name.lower() not in wrong)
     return kept, sorted(wrong)
 

@@ -11,11 +11,12 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from .building import Foreign, Unfit, as_json_bytes, header_list
+from .lines import micros
 
 __all__ = ["is_cassette", "of_cassette", "source_of"]
 
@@ -72,7 +73,7 @@ def of_cassette(value: Any) -> Iterator[Foreign]:
     for number, interaction in enumerate(interactions, 1):
         try:
             yield _exchange(interaction)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
             why = str(error) if isinstance(error, Unfit) else f"it has not the form of one ({type(error).__name__})"
             raise Unfit(f"interaction {number}: {why}") from None
 
@@ -193,11 +194,11 @@ def _values(value: Any) -> bytes:
 def _moment(value: Any) -> int | None:
     """Microseconds UTC of `recorded_at`: ISO 8601, or a date of HTTP."""
     if isinstance(value, datetime):
-        return _micros(value)
+        return micros(value)
     if not isinstance(value, str):
         return None
     try:
-        return _micros(datetime.fromisoformat(value))
+        return micros(datetime.fromisoformat(value))
     except ValueError:
         return _http_date(value)
 
@@ -209,11 +210,6 @@ def _date(headers: tuple[tuple[str, str], ...]) -> int | None:
 
 def _http_date(text: str) -> int | None:
     try:
-        return _micros(parsedate_to_datetime(text))
+        return micros(parsedate_to_datetime(text))
     except (ValueError, TypeError):
         return None
-
-
-def _micros(moment: datetime) -> int:
-    since = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds

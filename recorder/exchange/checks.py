@@ -22,6 +22,8 @@ _HTTP: Final = re.compile(r"HTTP/[0-9](?:\.[0-9])?")
 URL: Final = re.compile(r"[^\0-\x1f\x7f]*")
 NAME: Final = re.compile(r"[^\0\r\n]+")
 MOST: Final = (1 << 63) - 1
+#: Microseconds that an exchange takes at most: fifteen digits, 31 years.
+LONGEST_US: Final = 10**15 - 1
 
 
 class Wrong(ValueError):
@@ -53,12 +55,12 @@ def optional(told: Mapping[str, Any], name: str) -> str | None:
     return text(told, name, VALUE) if told.get(name) is not None else None
 
 
-def count(told: Mapping[str, Any], name: str, *, least: int = 0, unknown: bool = False) -> Any:
+def count(told: Mapping[str, Any], name: str, *, least: int = 0, most: int = MOST, unknown: bool = False) -> Any:
     value = told.get(name)
     if value is None and unknown:
         return None
-    if type(value) is not int or not least <= value <= MOST:
-        raise Wrong(f"`{name}` must be a number")
+    if type(value) is not int or not least <= value <= most:
+        raise Wrong(f"`{name}` must be a number" + ("" if most == MOST else f" from {least} to {most}"))
     return value
 
 

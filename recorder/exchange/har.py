@@ -13,8 +13,10 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -23,7 +25,7 @@ from ..decode import decode_body
 from ..digest import payload_of
 from ..recording import Captured, Event, Head, HeaderList, Kind, Recording, Transport
 from .building import Foreign, Unfit, header_list
-from .lines import Entry, ended, timestamp
+from .lines import Entry, ended, micros, timestamp
 
 __all__ = ["Skipped", "is_har", "of_har", "to_har"]
 
@@ -71,22 +73,14 @@ def _exchange(entry: Mapping[str, Any]) -> Foreign:
     told = _messages(entry, started_at)
     body = _body(response.get("content") or {}, response, known=bool(told))
     version, known = _version(response.get("httpVersion"))
-    unknown = set() if known else {"http_version"}
     asked, exact = _asked(request)
+    duration, head_us = _times(entry)
+    chunks, unknown = _by_message(told, body)
+    if not known:
+        unknown.add("http_version")
     if not exact:
         unknown.add("request")
-    duration, head_us = _times(entry)
-    ending = None
-    chunks, less = _by_message(told, body)
-    unknown |= less
-    body = body or b"".join(frame for _, frame in chunks or ())
-    if isinstance(own := entry.get("_recorder"), Mapping):
-        named = own.get("unknown")
-        unknown |= {name for name in named if isinstance(name, str)} if isinstance(named, list) else set()
-        chunks = _chunks(own, body)
-        ending = own.get("ending") if own.get("ending") in _ENDINGS and "ending" not in unknown else None
-        duration, head_us = _microseconds(own, "duration_us"), _microseconds(own, "head_us")
-    return Foreign(
+    foreign = Foreign(
         method=str(request.get("method", "")).upper(),
         url=url,
         request_headers=_headers(request),
@@ -95,13 +89,30 @@ def _exchange(entry: Mapping[str, Any]) -> Foreign:
         reason=str(response.get("statusText") or ""),
         http_version=version,
         headers=_headers(response),
-        body=body,
+        body=body or b"".join(frame for _, frame in chunks or ()),
         chunks=chunks,
         started_at=started_at,
         head_us=head_us,
         duration_us=duration,
-        ending=ending,
         unknown=frozenset(unknown),
+    )
+    own = entry.get("_recorder")
+    return _as_recorded(foreign, own) if isinstance(own, Mapping) else foreign
+
+
+def _as_recorded(foreign: Foreign, own: Mapping[str, Any]) -> Foreign:
+    """With what our own archives tell besides."""
+    named = own.get("unknown")
+    names = named if isinstance(named, list) else []
+    unknown = foreign.unknown.union(name for name in names if isinstance(name, str))
+    known = own.get("ending") in _ENDINGS and "ending" not in unknown
+    return replace(
+        foreign,
+        chunks=_chunks(own, foreign.body),
+        head_us=_microseconds(own, "head_us"),
+        duration_us=_microseconds(own, "duration_us"),
+        ending=own["ending"] if known else None,
+        unknown=unknown,
     )
 
 
@@ -155,7 +166,7 @@ def _messages(entry: Mapping[str, Any], started_at: int | None) -> list[tuple[in
     found: list[tuple[int, str, str, str]] = []
     for each in told:
         moment, data = each.get("time"), each.get("data")
-        if not isinstance(moment, int | float) or not isinstance(data, str):
+        if not isinstance(moment, int | float) or not math.isfinite(moment) or not isinstance(data, str):
             return []
         elapsed = max(round(moment * 1_000_000) - started_at, found[-1][0] if found else 0)
         found.append((elapsed, str(each.get("eventName") or ""), str(each.get("eventId") or ""), data))
@@ -252,11 +263,9 @@ def _moment(value: Any) -> int | None:
     if not isinstance(value, str):
         return None
     try:
-        given = datetime.fromisoformat(value)
+        return micros(datetime.fromisoformat(value))
     except ValueError:
         return None
-    since = given.replace(tzinfo=given.tzinfo or UTC).astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 # -- out ---------------------------------------------------------------------------------------------------------------

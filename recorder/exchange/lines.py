@@ -35,7 +35,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 from .. import cuts, match
@@ -55,6 +55,8 @@ __all__ = [
     "digests",
     "event_line",
     "header_line",
+    "is_time_of_day",
+    "micros",
     "recording_lines",
     "request_line",
     "rows_of",
@@ -63,6 +65,12 @@ __all__ = [
 
 #: The version that is written, major and minor.
 VERSION: Final = (1, 0)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+#: Between these a time of day can be shown in any zone; calendars end with the years 1 and 9999.
+_EARLIEST: Final = (datetime(2, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LATEST: Final = (datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
 _SSE: Final = Kind.SSE.value
 _CHUNKED: Final = frozenset({Kind.SSE.value, Kind.WIRE.value, Kind.BODY.value})
@@ -77,8 +85,18 @@ class Entry(NamedTuple):
 
 def timestamp(micros: int) -> str:
     """ISO 8601 in UTC with microseconds."""
-    moment = datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)
+    moment = _EPOCH + micros * _MICROSECOND
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds UTC of a time of day; one without its zone is UTC."""
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - _EPOCH) // _MICROSECOND
+
+
+def is_time_of_day(micros: int) -> bool:
+    """Whether microseconds UTC are a time in the years 2 to 9998."""
+    return _EARLIEST <= micros < _LATEST
 
 
 def header_line(recorded: int) -> bytes:

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple, NoReturn
 from uuid import UUID
@@ -24,6 +24,7 @@ from .. import match, redact, sse
 from ..digest import VERSION as SEAL
 from ..errors import RecorderError, UsageError
 from ..recording import Captured, Ending, Event, Kind, Recording, Request, Row, Transport
+from ..store.rows import as_stored
 from . import checks, lines
 from .checks import Wrong
 from .lines import Entry
@@ -136,19 +137,18 @@ def _head(line: bytes, path: str | os.PathLike[str]) -> FileHead:
             " upgrade recorder, or export it again"
         )
     try:
-        recorded = micros(told["recorded"])
+        recorded = _micros(told["recorded"])
     except (ValueError, KeyError, TypeError):
         _refuse(path, 1, '`recorded` must be a time of day such as "2026-03-01T12:00:00.000000Z"')
     return FileHead(recorded, minor > lines.VERSION[1])
 
 
-def micros(text: str) -> int:
+def _micros(text: str) -> int:
     """Microseconds UTC of an ISO 8601 time with its zone. Raises ValueError."""
     given = datetime.fromisoformat(text)
     if given.tzinfo is None:
         raise ValueError("a time of day without its zone")
-    since = given.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+    return lines.micros(given)
 
 
 def _segments(file: IO[bytes], path: str | os.PathLike[str]) -> Iterator[bytes]:
@@ -276,6 +276,8 @@ def _opened(told: Mapping[str, Any], verbatim: bytes | None, head: FileHead, ids
         body_sha256=checks.hexadecimal(told, "sha256", 32),
     )
     started_at = head.recorded + checks.count(told, "us", least=-checks.MOST)
+    if not lines.is_time_of_day(started_at):
+        raise Wrong("`us` tells a time of day before the year 2 or after 9998")
     tags = checks.pairs(told, "tags")
     recording = Recording(
         recording_id=checks.uuid(told, "id") or ids.make(started_at, segment),
@@ -306,7 +308,7 @@ def _matched(told: Mapping[str, Any], recording: Recording) -> Recording:
     recording = replace(recording, match_rule=None if rule is None else rule.to_text())
     key = checks.hexadecimal(told, "key", 32) if "key" in told else lines.key_of(recording, rule or match.DEFAULT)
     parameters = checks.pairs(told, "parameters") if "parameters" in told else lines.hot_parameters(recording)
-    return replace(recording, match_key=key, parameters=parameters)
+    return as_stored(replace(recording, match_key=key, parameters=parameters))
 
 
 def _ended(recording: Recording, taken: _Events) -> Entry:
@@ -319,17 +321,25 @@ def _ended(recording: Recording, taken: _Events) -> Entry:
     if ending.ending not in _ENDINGS or ending.captured not in _CAPTURED:
         raise Wrong("its data must say `ending` and `captured` in recorder's words", taken.line)
     ending = replace(ending, wire_bytes=ending.wire_bytes if taken.wired else taken.plain)
-    changed = {
-        name: checks.count(end, field, unknown=True)
-        for field, name in (("status", "http_status"), ("head_us", "head_us"), ("bytes", "wire_bytes"))
-        if field in end
-    }
-    if changed.get("wire_bytes", 0) is None:
-        raise Wrong("`bytes` must be a number", taken.line)
-    ending = replace(ending, **changed)
+    try:
+        ending = replace(ending, **_differing(end))
+    except Wrong as wrong:
+        raise Wrong(str(wrong), taken.line) from None
+    if ending.wire_bytes > checks.MOST:
+        raise Wrong("its events are larger than any could be", taken.line)
     if "digests" in end:
         ending = _sealed(recording, ending, end["digests"], taken)
     return Entry(replace(recording, ending=ending), taken.events)
+
+
+def _differing(end: Mapping[str, Any]) -> dict[str, Any]:
+    """What an end says that does not follow from the events. Raises Wrong."""
+    forms: dict[str, tuple[str, dict[str, Any]]] = {
+        "status": ("http_status", {"least": 100, "most": 999, "unknown": True}),
+        "head_us": ("head_us", {"most": checks.LONGEST_US, "unknown": True}),
+        "bytes": ("wire_bytes", {}),
+    }
+    return {name: checks.count(end, field, **form) for field, (name, form) in forms.items() if field in end}
 
 
 def _sealed(recording: Recording, ending: Ending, told: Any, taken: _Events) -> Ending:
@@ -436,7 +446,7 @@ class _Events:
             kind = told.get("kind", _SSE)
             if kind not in _ORDER:
                 raise Wrong("`kind` must be info, head, wire, body or end, or not there")
-            elapsed = checks.count(told, "us")
+            elapsed = checks.count(told, "us", most=checks.LONGEST_US)
             if self._order == _ORDER["end"]:
                 self._misplaced()
             if _ORDER[kind] < self._order or (kind == "head" and self._order == 1):

@@ -20,7 +20,7 @@ from . import keeping
 from .lines import Entry, header_line, recording_lines
 from .reading import Parsed, parsed, read, read_head
 
-__all__ = ["Written", "entries", "import_", "lines_of", "load", "put", "write"]
+__all__ = ["Written", "entries", "import_", "lines_of", "load", "put", "put_in_place", "write"]
 
 #: Bytes of a file that is taken in one go; a larger one is looked through first, and then read again.
 _AT_ONCE: Final = 64 << 20
@@ -82,9 +82,6 @@ def lines_of(recordings: Iterable[Entry], *, identity: bool, recorded: int | Non
 
 
 def _replaced(path: Path, recorded: int | None, recordings: Iterable[Entry], *, identity: bool) -> Written:
-    """Write the file beside its place, then put it there, unless it would say what is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     count = 0
 
     def counted() -> Iterator[Entry]:
@@ -93,19 +90,27 @@ def _replaced(path: Path, recorded: int | None, recordings: Iterable[Entry], *, 
             count += 1
             yield entry
 
+    changed = put_in_place(path, lines_of(counted(), identity=identity, recorded=recorded))
+    return Written(changed, count, 0 if changed else count)
+
+
+def put_in_place(path: Path, pieces: Iterable[bytes]) -> bool:
+    """Write a file beside its place, then put it there; False where that would change nothing. Folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     try:
         with made.open("xb") as file:
-            file.writelines(lines_of(counted(), identity=identity, recorded=recorded))
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         with contextlib.suppress(FileNotFoundError):
             made.chmod(path.stat().st_mode & 0o777)
             if filecmp.cmp(made, path, shallow=False):
-                return Written(False, count, count)
+                return False
         made.replace(path)
     finally:
         made.unlink(missing_ok=True)
-    return Written(True, count, 0)
+    return True
 
 
 # -- in ----------------------------------------------------------------------------------------------------------------
@@ -115,8 +120,8 @@ def load(path: str | os.PathLike[str], store: Store | None = None, *, strict: bo
     """The recordings of a file in a store: in this one, or in one of its own, in memory.
 
     All of the file or nothing (of one above 64 MiB, nothing unless all of it is valid). What the store has already, it
-    keeps. Raises UsageError where the file is no recording
-    file or damaged, Conflict where the store has another recording of the same id, StoreUnavailable; OSError.
+    keeps. Raises UsageError where the file is no recording file or damaged, Conflict where the store has another
+    recording of the same id, StoreUnavailable; OSError.
     """
     into = Store.open("sqlite:///:memory:", create=True) if store is None else store
     try:

@@ -11,12 +11,12 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from recorder import config, match, redact, replay
+from recorder import config, match, queries, redact, replay
 from recorder.detect import Notice
 from recorder.errors import RecorderError, StoreUnavailable, UsageError
 from recorder.recording import Event, Recording, Run
@@ -61,6 +61,8 @@ def open(  # noqa: A001 (meant to be written with its module)
     a replay looks for its answer, see `recorder.match.Rule`.
     `on_notice`: called, on a thread of its own, with a `Notice` when an answer that is still streaming runs away into
     whitespace or repeats itself; without it the log "recorder" has a warning. `detect=False` switches that off.
+    `redact`: what is not stored beside credentials: a rule (`/regex/`, or a path such as `body.metadata.email`), a
+    function, or several of both, see `recorder.redact.rules`.
     `options`: any other setting.
     What is not given comes from RECORDER_*, recorder.toml or [tool.recorder]; RECORDER_DISABLED=1 goes before all.
 
@@ -69,7 +71,8 @@ def open(  # noqa: A001 (meant to be written with its module)
     given = {"content": content, "sample": sample, "strict": strict, "tags": tags, **options}
     for name, values in {"hosts": hosts, "ignore": ignore}.items():
         given[name] = values if values is None or isinstance(values, str) else tuple(values)
-    return Handle(config.load(store=url, **given), url, on_notice)
+    rules, hooks = redact.split(given.pop("redact", None))
+    return Handle(config.load(store=url, redact=rules, **given), url, on_notice, hooks)
 
 
 class Handle:
@@ -83,6 +86,7 @@ class Handle:
         settings: config.Settings,
         url: str | os.PathLike[str] | None = None,
         on_notice: Callable[[Notice], object] | None = None,
+        hooks: Sequence[redact.Hook] = (),
     ) -> None:
         self.settings = settings
         self._url = settings.store if url is None else url
@@ -93,7 +97,10 @@ class Handle:
         self._reading: Store | None = None
         self._closed = False
         self._readings = Readings(self._open_store)
-        limits = Options(settings.content, self._rule, settings.queue_bytes, settings.body_limit)
+        self._redactor = redact.Redactor(settings.redact, hooks)
+        limits = Options(
+            settings.content, self._rule, settings.queue_bytes, settings.body_limit, redactor=self._redactor
+        )
         self._notices = Notices(None if settings.disabled else on_notice)
         self._writer = Writer(
             self._open_store,
@@ -200,6 +207,9 @@ class Handle:
     def flush(self, timeout: float | None = PATIENCE) -> bool:
         """Wait until all that was recorded so far is durable and read. False when `timeout` seconds were not enough.
 
+        Not waited for are the last events of a running answer that are held back until it is known that no credential
+        begins in them: they become durable with what follows.
+
         With `strict` it raises StoreUnavailable instead.
         """
         if self._closed:
@@ -288,6 +298,7 @@ class Handle:
             rule=self._rule,
             session=session,
             include_partial=include_partial,
+            redactor=self._redactor,
         )
         made = Replay(player, self.settings.hosts)
         with self._lock:
@@ -303,6 +314,13 @@ class Handle:
     def recordings(self, **filters: Any) -> list[Listed]:
         """The recordings that match `RunFilter(**filters)`, newest first."""
         return self._look().recordings(RunFilter(**filters))
+
+    def query(self, name: str, **options: Any) -> queries.Answer:
+        """The answer to a question of analytics/ (`cap_use`, `B1`); `options` are those of `recorder.query`.
+
+        What is under way may be missing: `flush` first.
+        """
+        return queries.query(config.store_url(self._url, create=False), name, **options)
 
     def run(self, name: UUID | str) -> Run:
         """The run of that name, or that a recording of that name belongs to. Raises NotFound.

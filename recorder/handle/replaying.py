@@ -41,10 +41,10 @@ class Replay:
     def patch(self, hosts: str | Iterable[str] | None = None, *, others: Others = "pass") -> Patch:
         """Answer clients that others own: all that httpx, httpx2, requests and aiohttp send to these hosts.
 
-        `hosts` (`name`, `name:port`, `*.suffix`) defaults to the setting. What goes there is answered from the store or
-        raises ReplayMiss. Other hosts pass, or raise Blocked with `others="block"`. In force from now until the end of
-        a `with` block, `undo`, or `close`; libraries that are loaded later are patched, too. Raises UsageError without
-        hosts, or for other words.
+        `hosts` (`name`, `name:port`, with `*` for any text) defaults to the setting. What goes there is answered from
+        the store or raises ReplayMiss. Other hosts pass, or raise Blocked with `others="block"`. In force from now
+        until the end of a `with` block, `undo`, or `close`; libraries that are loaded later are patched, too. Raises
+        UsageError without hosts, or for other words.
         """
         named = self._hosts if hosts is None else (hosts,) if isinstance(hosts, str) else tuple(hosts)
         if hosts is not None:

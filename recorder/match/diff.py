@@ -46,13 +46,13 @@ class _Gap(NamedTuple):
     stored: Node | None
 
 
-def differences(wanted: Request, stored: Request, rule: Rule = DEFAULT) -> list[Difference]:
-    """Where two requests differ in what counts, field by field.
+def differences(wanted: Request, stored: Request, rule: Rule = DEFAULT, *, whole: bool = False) -> list[Difference]:
+    """Where two requests differ in what counts, field by field. `whole`: the sides' texts are not shortened.
 
     Of two lists of different length the common beginning and end are left out first, so an inserted message is one
     difference. An index then counts in the list that holds the item.
     """
-    return [_readable(gap) for gap in _gaps(tree(wanted, rule), tree(stored, rule))]
+    return [_readable(gap, whole=whole) for gap in _gaps(tree(wanted, rule), tree(stored, rule))]
 
 
 def _gaps(wanted: Node, stored: Node) -> Iterator[_Gap]:
@@ -168,20 +168,22 @@ def _shared(ours: bytes | str, theirs: bytes | str) -> int:
     return low
 
 
-def _readable(gap: _Gap) -> Difference:
-    """The difference as short texts: no credential, nothing that a terminal would obey."""
+def _readable(gap: _Gap, *, whole: bool = False) -> Difference:
+    """The difference as texts, short ones unless `whole`: no credential, nothing that a terminal would obey."""
+    most = None if whole else _SHOWN
     path = _show_path(gap.path)
     hidden = any(isinstance(step, bytes) and is_secret(step) for step in gap.path)
     if hidden or gap.wanted is None or gap.stored is None:
         ours, theirs = (
-            None if side is None else REDACTED if hidden else _shorten(_show(side)) for side in (gap.wanted, gap.stored)
+            None if side is None else REDACTED if hidden else _shorten(_show(side), most=most)
+            for side in (gap.wanted, gap.stored)
         )
         return Difference(path, ours, theirs)
     shown, other = _show(gap.wanted), _show(gap.stored)
     if isinstance(gap.wanted, Blob) and isinstance(gap.stored, Blob) and shown == other:
         other += f", different from offset {_shared(gap.wanted, gap.stored):,}"
     start = _shared(shown, other)
-    return Difference(path, _shorten(shown, start), _shorten(other, start))
+    return Difference(path, _shorten(shown, start, most), _shorten(other, start, most))
 
 
 def _show_path(path: Iterable[bytes | int]) -> str:
@@ -225,9 +227,11 @@ def _show_blob(blob: Blob) -> str:
     return json.dumps(mask(clean_url("?" + text)[1:]), ensure_ascii=False)  # it may be a form
 
 
-def _shorten(text: str, start: int = 0) -> str:
-    """At most 80 characters of a text, from a little before `start`; what is no printable character is escaped."""
-    begin = max(0, start - _BEFORE) if len(text) > _SHOWN else 0
-    piece = text[begin : begin + _SHOWN]
+def _shorten(text: str, start: int = 0, most: int | None = _SHOWN) -> str:
+    """At most 80 characters of a text, from a little before `start`, or all of it; what is no printable character is
+    escaped."""
+    most = len(text) if most is None else most
+    begin = max(0, start - _BEFORE) if len(text) > most else 0
+    piece = text[begin : begin + most]
     safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in piece)
-    return "…" * (begin > 0) + safe + "…" * (begin + _SHOWN < len(text))
+    return "…" * (begin > 0) + safe + "…" * (begin + most < len(text))

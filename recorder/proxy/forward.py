@@ -243,8 +243,9 @@ class Forward:
 
     def _send(self, link: Link) -> None:
         self._link = link
-        waiting, self._waiting = self._waiting, []
-        link.send(self, self._exchange.head.method, b"".join([self._head, *waiting]))
+        waiting, self._waiting = [self._head, *self._waiting], []
+        self._head = b""
+        link.send(self, self._exchange.head.method, b"".join(waiting))
         self._let_go()
 
     def _to_upstream(self, data: bytes) -> None:

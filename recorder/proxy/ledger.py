@@ -100,7 +100,7 @@ def line(recording: Recording, reading: Reading | None) -> str:
         parts += _outcome(reading)
     if ending is not None:
         parts.append(f"{ending.elapsed_us / 1e6:.2f} s")
-        parts.append(f"{ending.events} events")
+        parts.append(f"{ending.events} event{'' if ending.events == 1 else 's'}")
         usual = ending.ending == Transport.CLIENT_CLOSED and reading is not None and reading.complete
         if ending.ending != Transport.EOF and not usual:  # SDKs leave at the end marker
             parts.append(f"ending={ending.ending}")

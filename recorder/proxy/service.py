@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from recorder.recording import HeaderList
 from recorder.transport.exchange import BODY_LIMIT, Sink
-from recorder.wire import Dialer, Exchange, Framing, Gate, Limits, Pool, Receiver, Refused, Server
+from recorder.wire import UNHEARD, Dialer, Exchange, Framing, Gate, Limits, Pool, Receiver, Refused, Server
 
 from .forward import Forward
 from .metrics import Figures, text
@@ -68,7 +67,7 @@ class Service:
         self._open: set[Forward] = set()
         self._idle = asyncio.Event()
         gate = Gate(hosts=self.settings.hosts, token=self.settings.token)
-        self.server = Server(self._serve, gate=gate, limits=self.settings.limits, tls=tls)
+        self.server = Server(self.serve, gate=gate, limits=self.settings.limits, tls=tls)
 
     async def start(self, host: str, port: int, *, reuse_port: bool = False) -> tuple[str, int]:
         """Listen; gives the address. Raises OSError."""
@@ -93,11 +92,12 @@ class Service:
 
     # -- one request -----------------------------------------------------------------------------------------------
 
-    def _serve(self, exchange: Exchange) -> Receiver:
+    def serve(self, exchange: Exchange) -> Receiver:
+        """Who forwards this exchange; it need not have come to this server. Raises Refused."""
         head = exchange.head
         if head.target.startswith(_OURS):
             self._answer(exchange)
-            return _UNHEARD
+            return UNHEARD
         found = self.routes.find(head.target)
         if found is None:
             mounts = " ".join(f"{route.mount}/" for route in self.routes.all)
@@ -146,25 +146,3 @@ class Service:
         self._open.discard(forward)
         if not self._open:
             self._idle.set()
-
-
-class _Unheard:
-    """What follows a request that was answered already."""
-
-    def body(self, data: bytes) -> None:
-        pass
-
-    def complete(self, trailers: HeaderList) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
-
-    def pause(self) -> None:
-        pass
-
-    def resume(self) -> None:
-        pass
-
-
-_UNHEARD: Final = _Unheard()

@@ -79,7 +79,8 @@ class Tape:
         self._head = head
         self._url = url
         self._headers = stored_headers(head, authority)
-        self._upload = Upload(body_limit)
+        #: What passed of the request; None once the recording has begun.
+        self._upload: Upload | None = Upload(body_limit)
         self._early: list[Head] = []
         self._tap: Tap | None = None
         self._over = False
@@ -91,11 +92,13 @@ class Tape:
 
     def sent(self, piece: bytes) -> None:
         """A piece of the request's body passed."""
-        self._upload.add(piece)
+        if self._upload is not None:
+            self._upload.add(piece)
 
     def uploaded(self) -> None:
         """The request has passed whole."""
-        self._upload.complete = True
+        if self._upload is not None:
+            self._upload.complete = True
         self._open()
 
     def info(self, head: Head) -> None:
@@ -142,22 +145,24 @@ class Tape:
     def _open(self) -> Tap:
         tap = self._tap
         if tap is None:
-            tap = self._tap = guarded(self._begin) or NullTap()
+            upload, self._upload = self._upload, None
+            tap = self._tap = (upload and guarded(self._begin, upload)) or NullTap()
             for head in self._early:
                 tap.info(head)
+            self._early.clear()
         return tap
 
-    def _begin(self) -> Tap | None:
-        request = self._upload.request(self._head.method, self._url, self._headers)
+    def _begin(self, upload: Upload) -> Tap | None:
+        request = upload.request(self._head.method, self._url, self._headers)
         told = caller(request, self._calls.of(request))
         tap = self._sink.start(
             request,
-            started_at=self._upload.begun[0],
+            started_at=upload.begun[0],
             session=self._head.get("x-recorder-session") or told["session"],
             trace=told["trace"],
             call=told["call"],
             tags={**told["tags"], **tags_of(self._head.values("x-recorder-tag"))},
         )
         if tap is not None and not isinstance(tap, NullTap):
-            tap.started = self._upload.begun[1]  # all elapsed times count from here
+            tap.started = upload.begun[1]  # all elapsed times count from here
         return tap

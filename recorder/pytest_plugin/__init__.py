@@ -5,13 +5,15 @@ which all that it sends to known LLM hosts is answered. `--recorder=MODE` decide
 
 pytest loads this module in every run, whether or not a test needs it: so it imports the standard library and pytest,
 and nothing else before a test has a tape. What a tape does is `recorder.tape`'s; what a test with one goes through is
-in `items`, where its file lies in `names`. It has no assertion for pytest to rewrite: PYTEST_DONT_REWRITE.
+in `items`, where its file lies in `names`, what files no test uses any more in `orphans`. It has no assertion for
+pytest to rewrite: PYTEST_DONT_REWRITE.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator, Mapping
+import sys
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -38,12 +40,21 @@ _SETTINGS: Final = {
     "ignore": ("paths in requests that do not count, such as body.metadata.session_id", True),
     "match_headers": ("request headers that count", True),
     "normalise": ("what counts by its place alone: ids, dates, /regular expression/", True),
+    "redact": ("what is never stored, beside credentials: /regex/, name: /regex/, or a path in body, response …", True),
     "repeat": ("a request asked more often than recorded: error (default), last or cycle", False),
     "pace": ("instant (default), recorded or xN", False),
     "chunks": ("recorded (default), event, joined, size:N or seed:N", False),
     "unused": ("a recording that a test does not use: error (default), warn or ignore", False),
     "max_age": ("how old recordings may be, such as 90d", False),
     "stale": ("an older one: warn (default) or error", False),
+}
+
+#: What becomes of recordings that no test uses any more. They are looked for where the whole suite was run.
+_ORPHANS: Final = {
+    "warn": "name them at the end (the default)",
+    "error": "and let the run fail",
+    "delete": "delete them",
+    "ignore": "do not look for them",
 }
 
 _TAPE: Final = pytest.StashKey[Any]()
@@ -58,6 +69,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     modes = "; ".join(f"{name}: {text}" for name, text in _MODES.items())
     group.addoption("--recorder", metavar="MODE", choices=tuple(_MODES), dest="recorder_mode", help=modes)
     parser.addini("recorder_mode", "as --recorder", default=None)
+    orphans = "recordings that no test uses any more: " + "; ".join(
+        f"{name}: {text}" for name, text in _ORPHANS.items()
+    )
+    group.addoption("--recorder-orphans", choices=tuple(_ORPHANS), dest="recorder_orphans", help=orphans)
+    parser.addini("recorder_orphans", orphans, default=None)
     for name, (text, is_list) in _SETTINGS.items():
         action = "append" if is_list else "store"
         group.addoption(f"--recorder-{name.replace('_', '-')}", action=action, dest=f"recorder_{name}", help=text)
@@ -71,10 +87,12 @@ def pytest_configure(config: pytest.Config) -> None:
     """The marker's name, and the mode for `recorder.replaying` in this process and those that it starts."""
     config.addinivalue_line(
         "markers",
-        "recorder(file=, hosts=, others=, ignore=, match_headers=, normalise=, repeat=, pace=, chunks=, fault=,"
-        " unused=, max_age=, stale=, upstreams=): answer this test's LLM calls from its recording; see --recorder",
+        "recorder(file=, hosts=, others=, ignore=, match_headers=, normalise=, redact=, repeat=, pace=, chunks=,"
+        " fault=, unused=, max_age=, stale=, upstreams=): answer this test from its recording; see --recorder",
     )
-    config.pluginmanager.register(_Teller(), "recorder-teller")
+    config.pluginmanager.register(_Teller(config), "recorder-teller")
+    if (config.getini("recorder_orphans") or "warn") not in _ORPHANS:
+        raise pytest.UsageError(f"recorder_orphans is none of {', '.join(_ORPHANS)}")
     config.stash[_MODE_BEFORE] = os.environ.get(_MODE_VARIABLE)
     os.environ[_MODE_VARIABLE] = _mode(config)
 
@@ -107,8 +125,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 def recorder_config() -> dict[str, Any]:
     """Options for the tapes of all tests that see it: override it in a conftest.py, in a module or a class.
 
-    Lists add to those of the configuration file, and the marker's to these. What is withheld from recordings is no
-    option: credentials never get into one.
+    Lists add to those of the configuration file, and the marker's to these. What `redact` says is withheld from
+    recordings beside credentials, which never get into one.
     """
     return {}
 
@@ -118,7 +136,8 @@ def _recorder_tape(request: pytest.FixtureRequest) -> Iterator[Tape]:
     """The test's tape, whatever the test's own fixtures are called."""
     from .items import tape_of
 
-    made = tape_of(request, _mode(request.config), _said(request.config), _layer(request.config.getini))
+    config = request.config
+    made = tape_of(request, _mode(config), _layer(config.getoption), _layer(config.getini))
     request.node.stash[_TAPE] = made
     try:
         yield made
@@ -140,10 +159,6 @@ def _recorder(request: pytest.FixtureRequest) -> None:
     """
     if request.node.get_closest_marker("recorder") is not None or "_recorder_tape" in request.fixturenames:
         request.getfixturevalue("_recorder_tape")
-
-
-def _said(config: pytest.Config) -> Mapping[str, Any]:
-    return _layer(config.getoption)
 
 
 def _layer(get: Any) -> dict[str, Any]:
@@ -198,11 +213,22 @@ def pytest_runtest_makereport(
     return report
 
 
+def _opened() -> Sequence[str]:
+    """The files that tapes of this process were opened on; none where no test has loaded them."""
+    files = sys.modules.get("recorder.tape.files")
+    return () if files is None else files.OPENED
+
+
 class _Teller:
     """Hears the reports of all tests, also of other processes', and says at the end what became of recordings."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
         self._notes: list[str] = []
+        self._part: str | None = None
+        self._odd: list[str] = []
+        self._told: list[Mapping[str, Any]] = []
+        self._before = len(_opened())
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keeps what `pytest_runtest_makereport` put there."""
@@ -214,3 +240,77 @@ class _Teller:
             terminalreporter.section("recorder")
             for note in self._notes:
                 terminalreporter.write_line(note)
+
+    # -- recordings that no test uses any more --
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A module that cannot be collected, or is skipped, has tests that nobody knows."""
+        if report.failed:
+            self._part = f"{report.nodeid} could not be collected"
+        elif report.skipped:
+            self._odd.append(str(self._config.rootpath / report.nodeid.partition("::")[0]))
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> Generator[None, Any, Any]:
+        """Tests that are taken out have recordings, too."""
+        before = len(items)
+        result = yield
+        if len(items) != before:
+            self._part = "tests were deselected"
+        return result
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        """Another process is through with its part of the suite (pytest-xdist)."""
+        told = getattr(node, "workeroutput", {}).get("recorder_seen")
+        if error or told is None:
+            self._part = "a process of the run was lost"
+        else:
+            self._told.append(told)
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Tells the process that started this one what was seen here; that one looks for what is left over."""
+        config = self._config
+        said = config.getoption("recorder_orphans") or config.getini("recorder_orphans")
+        folder = config.getoption("recorder_dir") or config.getini("recorder_dir") or "recordings"
+        items = getattr(session, "items", [])
+        there = any((parent / folder).is_dir() for parent in {item.path.parent for item in items})
+        output = getattr(config, "workeroutput", None)
+        if output is not None:
+            output["recorder_seen"] = {}
+        if said == "ignore" or not (there or any(self._told)):
+            return
+        from . import orphans
+
+        free = [item.nodeid for item in items if item.stash.get(_PASSED, False) and _TAPE not in item.stash]
+        seen = orphans.seen(items, folder, _opened()[self._before :], free)
+        seen.part, seen.odd = self._part, self._odd
+        if output is not None:
+            output["recorder_seen"] = vars(seen)
+            return
+        for told in filter(None, self._told):
+            seen.add(told)
+        whole = session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        stopped = session.shouldstop or session.shouldfail or not whole
+        part = seen.part or ("the run was stopped" if stopped else orphans.narrowed(config))
+        if part is not None:
+            if said in ("error", "delete"):
+                self._notes.append(f"recordings without a test were not looked for: {part}")
+            return
+        left = orphans.orphans(seen, folder, config.getini("python_files"))
+        if left:
+            self._judge(session, said or "warn", left)
+
+    def _judge(self, session: pytest.Session, said: str, left: list[Any]) -> None:
+        verb = "deleted" if said == "delete" else "left over"
+        self._notes += [
+            f"{verb}, no test uses it any more: {os.path.relpath(one, self._config.rootpath)}" for one in left
+        ]
+        if said == "delete":
+            from . import orphans
+
+            orphans.delete(left)
+            return
+        self._notes.append("to delete what is left over: pytest --recorder-orphans=delete")
+        if said == "error" and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -7,7 +7,7 @@ import shlex
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
@@ -16,9 +16,7 @@ from recorder.tape import Options, Tape, TapeError, TapeWarning
 
 from . import names
 
-__all__ = ["finish", "tape_of"]
-
-_FOLDER: Final = "recordings"
+__all__ = ["file_of", "finish", "tape_of"]
 
 
 def tape_of(request: pytest.FixtureRequest, mode: str, said: Mapping[str, Any], configured: Mapping[str, Any]) -> Tape:
@@ -32,13 +30,13 @@ def tape_of(request: pytest.FixtureRequest, mode: str, said: Mapping[str, Any], 
         pytest.fail("the fixture recorder_config must give a dict of options", pytrace=False)
     layers = [*marked, dict(said), dict(fixture), dict(configured)]
     named = next((layer["file"] for layer in marked if layer.get("file")), None)
-    folder = next((layer["dir"] for layer in layers if layer.get("dir")), _FOLDER)
+    folder = next((layer["dir"] for layer in layers if layer.get("dir")), names.FOLDER)
     for layer in layers:
         layer.pop("file", None)
         layer.pop("dir", None)
         if "mode" in layer:
             pytest.fail("the mode is for the whole run: say --recorder=MODE", pytrace=False)
-    path = item.path.parent / named if named else _file(item, folder)
+    path = item.path.parent / named if named else file_of(item, folder)
     again = f"pytest --recorder=record {shlex.quote(item.nodeid)}"
     try:
         return Tape(path, Options.layered({"mode": mode}, *layers), again=again).start()
@@ -46,7 +44,8 @@ def tape_of(request: pytest.FixtureRequest, mode: str, said: Mapping[str, Any], 
         pytest.fail(f"recorder: {error}", pytrace=False)
 
 
-def _file(item: Any, folder: str | os.PathLike[str]) -> Path:
+def file_of(item: Any, folder: str | os.PathLike[str]) -> Path:
+    """Where a test's recording lies, if its marker does not say otherwise."""
     scopes = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
     scopes.append(getattr(item, "originalname", None) or item.name)
     call = getattr(item, "callspec", None)

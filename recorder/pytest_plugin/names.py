@@ -15,7 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-__all__ = ["SUFFIX", "file_of", "name_of"]
+__all__ = ["FOLDER", "SUFFIX", "file_of", "folder_of", "name_of"]
+
+#: Beside the tests, where nothing else is said.
+FOLDER: Final = "recordings"
 
 SUFFIX: Final = ".jsonl"
 
@@ -32,7 +35,12 @@ def file_of(folder: Path, module: str, scopes: Sequence[str], parameters: str | 
     """The file of a test: `folder` is that of all recordings, `module` the stem of the test's file, `scopes` its
     classes and its function, `parameters` the id of its parameter set (None: it has none).
     """
-    return folder / _safe(module) / f"{name_of(scopes, parameters)}{SUFFIX}"
+    return folder / folder_of(module) / f"{name_of(scopes, parameters)}{SUFFIX}"
+
+
+def folder_of(module: str) -> str:
+    """The name of the folder that has the recordings of a module."""
+    return _safe(module)
 
 
 def name_of(scopes: Sequence[str], parameters: str | None) -> str:

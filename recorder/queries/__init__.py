@@ -1,174 +1,175 @@
-"""The store in DuckDB, for questions that look at many runs: facts copied as of one moment, and user's SQL locked in.
+"""The store in DuckDB, for questions that look at many runs: facts as of one moment, and user's SQL locked in.
 
 It refuses to write to a store, to know what a dialect is, and to use the network: DuckDB loads no extension, and no
 statement reaches a file.
 
-    tables    which facts are carried over, and by which statements
-    copying   the process that carries them: the only one that opens a store's file through another library
+    tables     which facts are carried over, and by which statements
+    copying    the process that carries them: the only one that opens a store's file through another library
+    snapshot   where they are kept beside the store, how they are kept up to date, how they are opened
+    questions  the files of analytics/            asking     one of them asked
+    pricing    what the runs cost
 
-The facts go into a DuckDB file in a private folder, which the caller's connection opens for reading only and unlinks.
-(Half of what is needed for the same over Parquet, which has to be read once more.) Nothing is left behind, and as many
-callers as like may ask at once, while the store is written.
+The facts lie in DuckDB files that are never changed. (Not in Parquet: SQL that may read a file may also write to it,
+and half of them would be read twice.) Each connection opens them for reading only, so as many callers as like may ask
+at once, while the store is written.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import weakref
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from recorder.errors import StoreError, UsageError
-from recorder.queries import copying, tables
+from recorder.queries.asking import Answer, LeftOut, Scope, ask, micros, slice_of
+from recorder.queries.questions import Question, find, questions
+from recorder.queries.snapshot import Snapshot, locked
 from recorder.store import Store
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["connect"]
+__all__ = [
+    "Answer",
+    "LeftOut",
+    "Question",
+    "Scope",
+    "ask",
+    "connect",
+    "export",
+    "find",
+    "folder_of",
+    "query",
+    "questions",
+    "slice_of",
+]
 
-#: What DuckDB may take before it spills to its private folder: while questions are asked, and while the copy is made
-#: (there half of it costs no time).
-_MEMORY: Final = "1GiB"
-_MEMORY_COPYING: Final = "512MiB"
-_THREADS: Final = min(4, os.cpu_count() or 1)
-
-#: In this order: after the last, nothing can be changed.
-_LOCKS: Final = (
-    "autoinstall_known_extensions = false",
-    "autoload_known_extensions = false",
-    "allow_community_extensions = false",
-    "allow_persistent_secrets = false",
-    "enable_external_access = false",
-    "lock_configuration = true",
+_NEEDED: Final = MappingProxyType(
+    {"sqlite": ("duckdb", "adbc_driver_sqlite"), "postgresql": ("duckdb", "adbc_driver_postgresql")}
 )
 
-#: How long SQLite waits for one who recovers or closes the file; a writer is never waited for.
-_BUSY: Final = "PRAGMA busy_timeout=10000"
-#: PostgreSQL's first statements: all selects see one moment, and a migration is not waited for for ever.
-_ONE_MOMENT: Final = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY", "SET LOCAL lock_timeout = '30s'")
-#: What libpq is told, where the environment or the URL does not say otherwise.
-_LIBPQ: Final = {"PGCONNECT_TIMEOUT": "5", "PGAPPNAME": "recorder"}
 
+def connect(
+    url: str | os.PathLike[str], *, events: bool = False, content: bool = False, refresh: bool = True
+) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection to the store's facts, as they are at this moment. Close it when done.
 
-def connect(url: str | os.PathLike[str], *, events: bool = False, content: bool = False) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection to a copy of the store's facts, as they are at this moment. Close it when done.
-
-    Tables: `recordings`, `readings`, `endings`, `tags` as in the store; `runs` as the store's view; the view
-    `run_params`: one column for each parameter, its JSON text, NULL where absent, 'null' where null; and with `events`,
-    `events` without payloads. With `content`, `readings` has the text that the model wrote.
+    Tables: `recordings`, `readings`, `endings`, `tags` as in the store; `runs` as the store's view, with what became of
+    each run; `run_tags`, `steps`, `calls`: those of each run; `run_params`: one column for each parameter, its JSON
+    text, NULL where absent, 'null' where null; and with `events`, `events` without payloads. With `content`, `readings`
+    has the text that the model wrote.
     Ids are UUID, times BIGINT microseconds (`started_at`) and TIMESTAMP (`started`), both UTC; JSON is VARCHAR, which
     `->` takes.
 
-    SQL on it can read these tables and make temporary ones; it reaches no file, no network, and no setting.
+    The facts are kept in a folder beside the store, and follow it; with content they are copied each time, and nothing
+    is kept. Without `refresh` they are taken as they were last kept, if they were: that takes milliseconds.
+
+    SQL on it can read these tables and make temporary ones; it reaches no file, no network, and no setting. Many
+    questions may be asked on one connection, which sees one moment; `events` is temporary: a cursor does not see it.
 
     Raises UsageError (a library is missing), StoreError (the copy failed), and what
     `recorder.store.Store.open` raises.
     """
-    with Store.open(url, readonly=True) as store:
-        shown = store.url
-    backend = shown.partition(":")[0]
-    _require(backend)
-    folder = Path(tempfile.mkdtemp(prefix="recorder-"))
+    connection = _snapshot(url, content=content).connection(events=events, refresh=refresh)
     try:
-        _copy(_job(os.fspath(url), shown, folder, events=events, content=content), shown)
-        return _opened(folder)
+        return locked(connection)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        connection.close()
         raise
 
 
-def _require(backend: str) -> None:
-    """Raises UsageError where a library is missing."""
-    needed = {"sqlite": ("duckdb", "adbc_driver_sqlite"), "postgresql": ("duckdb", "adbc_driver_postgresql")}
-    for name in needed[backend]:
+def query(
+    url: str | os.PathLike[str],
+    name: str,
+    *,
+    since: datetime | int | None = None,
+    until: datetime | int | None = None,
+    by: str | None = None,
+    where: str | None = None,
+    candidates: Sequence[int] = (),
+    **given: Any,
+) -> Answer:
+    """The answer of the store at `url` (or a path) to a question, by its id or name; `given` is what it takes.
+
+    `since` and `until`: a datetime, or microseconds UTC; `by` and `where`: see `Scope`.
+
+    Raises NotFound where there is no such question, and what `connect` and `ask` raise.
+    """
+    question = find(name)
+    asked_for = Scope(since=micros(since), until=micros(until), by=by, where=where)
+    with closing(connect(url, events="events" in question.uses)) as connection:
+        return ask(connection, question, asked_for, given=given, candidates=candidates, price_folder=folder_of(url))
+
+
+def folder_of(url: str | os.PathLike[str]) -> Path:
+    """The folder in which the facts of a store are kept, with what else is worked out of them; it may not be there.
+
+    Raises what `connect` raises.
+    """
+    return _snapshot(url, content=False).place
+
+
+def export(
+    url: str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    events: bool = False,
+    content: bool = False,
+    more: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, int]:
+    """Write the tables of `connect` as Parquet files, one NAME.parquet each, into a folder; the rows of each.
+
+    `more` names further tables and the selects that make them. Ids are text there, as not every reader knows UUIDs.
+    A file of the same name is replaced, once the new one is whole.
+
+    Raises StoreError where the folder cannot be written, and what `connect` raises.
+    """
+    into = Path(folder)
+    connection = _snapshot(url, content=content).connection(events=events)
+    try:
+        names = [name for (name,) in connection.execute("SHOW TABLES").fetchall()]
+        selects = {name: f'SELECT * FROM "{name}"' for name in names} | dict(more)  # noqa: S608
+        into.mkdir(parents=True, exist_ok=True)
+        return {name: _write(connection, select, into / f"{name}.parquet") for name, select in selects.items()}
+    except OSError as error:
+        raise StoreError(
+            f"{into} cannot be written: {error.strerror}; make it writable, or name another folder"
+        ) from None
+    finally:
+        connection.close()
+
+
+def _write(connection: duckdb.DuckDBPyConnection, select: str, path: Path) -> int:
+    """The rows that were written."""
+    import duckdb
+
+    described = connection.execute(f"DESCRIBE {select}").fetchall()
+    ids = [f'CAST("{name}" AS VARCHAR) AS "{name}"' for name, kind, *_ in described if kind == "UUID"]
+    rows = f"SELECT * REPLACE ({', '.join(ids)}) FROM ({select})" if ids else select  # noqa: S608
+    partial = path.with_name(f"{path.name}.partial")
+    quoted = str(partial).replace("'", "''")
+    try:
+        ((written,),) = connection.execute(f"COPY ({rows}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)").fetchall()
+    except duckdb.IOException as error:
+        partial.unlink(missing_ok=True)
+        raise StoreError(f"{path} cannot be written: {error}; make room, or name another folder") from None
+    partial.replace(path)
+    return int(written)
+
+
+def _snapshot(url: str | os.PathLike[str], *, content: bool) -> Snapshot:
+    """Raises UsageError where a library is missing, and what `Store.open` raises."""
+    with Store.open(url, readonly=True) as store:
+        shown = store.url
+    for name in _NEEDED[shown.partition(":")[0]]:
         if importlib.util.find_spec(name) is None:
             extra = "[postgres]" if name == "adbc_driver_postgresql" else ""
             raise UsageError(
                 f"questions in DuckDB need {name.replace('_', '-')}; run `pip install 'run-recorder{extra}'`"
             )
-
-
-def _job(url: str, shown: str, folder: Path, *, events: bool, content: bool) -> dict[str, Any]:
-    """What `copying` is told to do."""
-    backend = shown.partition(":")[0]
-    sqlite = backend == "sqlite"
-    return {
-        "path": sys.path,
-        "driver": backend,
-        "uri": _file_uri(shown) if sqlite else url,
-        "before": [_BUSY] if sqlite else [],
-        "within": [] if sqlite else _ONE_MOMENT,
-        "settings": {"memory_limit": _MEMORY_COPYING, "threads": _THREADS, "temp_directory": str(folder / "spill")},
-        "tables": tables.carried(backend, events=events, content=content),
-        "after": tables.made(),
-        "into": str(folder / "facts.duckdb"),
-    }
-
-
-def _file_uri(shown: str) -> str:
-    """The SQLite file's URI, for reading only."""
-    path = Path(shown.removeprefix("sqlite:///"))
-    # Without the right to make a -shm file a WAL cannot be read; where there is no WAL, nothing is in it.
-    still = not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists()
-    return f"{path.as_uri()}?mode=ro{'&immutable=1' if still else ''}"
-
-
-def _copy(job: dict[str, Any], shown: str) -> None:
-    """Have the job done by a process of its own, which hears of passwords on stdin alone. Raises StoreError."""
-    done = subprocess.run(  # noqa: S603 (our own program)
-        [sys.executable, "-P", copying.__file__],
-        input=json.dumps(job).encode(),
-        capture_output=True,
-        env={**_LIBPQ, **os.environ, "PGCLIENTENCODING": "UTF8"},
-        check=False,
-    )
-    try:
-        said = json.loads(done.stdout)["error"]
-    except (ValueError, KeyError, TypeError):
-        said = f"the copying process ended with {done.returncode}: {_last_line(done.stderr)}"
-    if said is not None:
-        raise StoreError(f"{shown} cannot be copied into DuckDB: {said[:500]}; try again, or see `recorder db check`")
-
-
-def _last_line(output: bytes) -> str:
-    lines = output.decode(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
-
-
-def _remove(folder: Path, maker: int) -> None:
-    if os.getpid() == maker:  # a forked child that ends leaves its parent's folder alone
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _opened(folder: Path) -> duckdb.DuckDBPyConnection:
-    """The copy, opened for reading only and locked; its folder goes with the connection, or with the process."""
-    import duckdb
-
-    file = folder / "facts.duckdb"
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": _MEMORY,
-        "threads": _THREADS,
-        "temp_directory": str(folder / "spill"),
-        # A name in SQL means a table, never a variable of the Python around it.
-        "python_enable_replacements": False,
-    }
-    connection = duckdb.connect(str(file), read_only=True, config=settings)
-    try:
-        connection.execute("SET TimeZone = 'UTC'")
-        for lock in _LOCKS:
-            connection.execute(f"SET {lock}")
-        with suppress(OSError):  # not every system lets go of the name of an open file
-            file.unlink()
-        weakref.finalize(connection, _remove, folder, os.getpid())
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return Snapshot(url=os.fspath(url), shown=shown, content=content)

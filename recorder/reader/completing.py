@@ -43,6 +43,8 @@ def completed(recording: Recording, dialect: Dialect, reading: Reading, passing:
     timed = not _imported_without(recording, "times")
     stalls = passing.stalls(waited_us=_waited(recording, reading, passing)) if timed else []
     flags = {*reading.flags, *passing.flags, *findings.flags, *(("stalled",) if stalls else ())}
+    if recording.ending is not None and "redacted" in recording.ending.detail:
+        flags.add("redacted")
     facts = {**reading.facts, **findings.facts, **_bounds(reading)}
     if not full:
         facts = _without_content(facts, dialect, reading)

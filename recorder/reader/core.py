@@ -44,7 +44,7 @@ _BATCH: Final = 64
 
 #: A gentle reader pauses so long after so many events: whoever waits for the interpreter then gets it.
 _PAUSE: Final = 0.00005
-_PAUSE_EVERY: Final = 16
+_PAUSE_EVERY: Final = 64
 
 
 # -- one recording ----------------------------------------------------------------------------------------------------

@@ -25,13 +25,27 @@ decides nothing, among the latest recordings; headers that the rule names and th
     pace       when something is due
     whole      whether a recording has its end
     sessions   whose turn it is, where processes share that
+    source     what is asked of whoever holds the recordings
 """
 
 from __future__ import annotations
 
 from .chunks import Chunk, Chunking, parse_chunks
-from .pace import Pacer, parse_pace
+from .pace import SILENCE, Pacer, parse_pace
 from .playback import Playback
 from .player import Miss, Player, emit
+from .source import Source
 
-__all__ = ["Chunk", "Chunking", "Miss", "Pacer", "Playback", "Player", "emit", "parse_chunks", "parse_pace"]
+__all__ = [
+    "SILENCE",
+    "Chunk",
+    "Chunking",
+    "Miss",
+    "Pacer",
+    "Playback",
+    "Player",
+    "Source",
+    "emit",
+    "parse_chunks",
+    "parse_pace",
+]

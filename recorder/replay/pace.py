@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from ..errors import UsageError
 
-__all__ = ["INSTANT", "Pacer", "parse_pace"]
+__all__ = ["INSTANT", "SILENCE", "Pacer", "parse_pace"]
 
 #: The speed at which everything is due at once.
 INSTANT: Final = math.inf
+
+#: Seconds that a client is left in silence where a recording's client left: time to leave again.
+SILENCE: Final = 5.0
 
 _PACES: Final = {"instant": INSTANT, "recorded": 1.0}
 _FACTOR: Final = re.compile(r"x([0-9]{1,9}(?:\.[0-9]{0,9})?|\.[0-9]{1,9})")
@@ -58,3 +62,8 @@ class Pacer:
         if self.speed != INSTANT:
             while (left := self.left(due_us)) > 0:
                 time.sleep(left)
+
+    async def until(self, due_us: int, sleep: Callable[[float], Awaitable[object]]) -> None:
+        """The same for an event loop, whose own `sleep` may wake a little too early."""
+        while (left := self.left(due_us)) > 0:
+            await sleep(left)

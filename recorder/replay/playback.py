@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain, takewhile
 
 from ..capture import seal_interrupted
 from ..errors import NotFound, StoreError
 from ..recording import Captured, Event, Head, Kind, Recording, Transport
-from ..store import Store
 from .chunks import RECORDED, Block, Chunk, Chunking, blocks, cut
 from .pace import INSTANT, Pacer
+from .source import Source
 
 __all__ = ["Playback"]
 
@@ -21,7 +22,8 @@ class Playback:
     recording: what is played.
     infos, info_due_us: the 1xx answers, and when each came, in microseconds since the request.
     head, head_due_us: the response's head, and when it came. None: no response came, and the ending says why.
-        Headers are as recorded: in order, withheld ones as `[redacted]`, lengths and codings included.
+        Headers are as recorded: in order, withheld ones as `[redacted]`, lengths and codings included. Of an encoded
+        answer of which something is withheld there is only the decoded text: it has no coding and no length.
     ending: how the recording ended; `detail` holds the exception, trailers and reasons. Of a recording that has not
         ended: what recovery would say if its writer died now.
     whole: the stored bytes are the whole answer. False for what is played only with `include_partial`, and for a
@@ -31,6 +33,7 @@ class Playback:
 
     __slots__ = (
         "_chunking",
+        "_decoded",
         "_encoded",
         "_opened",
         "_start",
@@ -46,7 +49,7 @@ class Playback:
     )
 
     def __init__(
-        self, store: Store, recording: Recording, *, whole: bool, speed: float = INSTANT, chunking: Chunking = RECORDED
+        self, store: Source, recording: Recording, *, whole: bool, speed: float = INSTANT, chunking: Chunking = RECORDED
     ) -> None:
         """Read as far as the body. Raises NotFound where the recording has no payloads."""
         _require_payloads(recording.content == "full", recording)
@@ -56,6 +59,8 @@ class Playback:
         self.speed = speed
         self._store = store
         self._chunking = chunking
+        #: Whether the undecoded bytes are withheld, so that the decoded ones are played.
+        self._decoded = (self.ending.detail.get("redacted") or {}).get("wire") == "withheld"
         self._read_heads()
 
     def _read_heads(self) -> None:
@@ -75,14 +80,15 @@ class Playback:
             if event.kind == Kind.INFO:
                 infos.append((event.elapsed_us, head))
             else:
-                self.head, self.head_due_us = head, event.elapsed_us
+                self.head, self.head_due_us = _without_coding(head) if self._decoded else head, event.elapsed_us
             self._start = event.position + 1
         for event in first:
-            _require_payloads(event.kind == Kind.END or event.data is not None or event.raw is not None, self.recording)
+            there = event.kind == Kind.END or event.data is not None or event.raw is not None or self._decoded
+            _require_payloads(there, self.recording)
         self.infos = tuple(head for _, head in infos)
         self.info_due_us = tuple(due for due, _ in infos)
         # The first wire row stands before the events that it completed, so the first event of the body tells.
-        self._encoded = any(event.kind == Kind.WIRE for event in first)
+        self._encoded = any(event.kind == Kind.WIRE for event in first) and not self._decoded
         self._opened: Iterator[Event] | None = chain(first, events)
 
     @property
@@ -100,15 +106,6 @@ class Playback:
             return Transport.EOF.value
         return ending.ending
 
-    @property
-    def pace(self) -> float:
-        """Another name for `speed`."""
-        return self.speed
-
-    def due(self, due_us: int) -> float:
-        """When something is due, in seconds after the request, at this pace."""
-        return due_us / (1e6 * self.speed)
-
     def pacer(self, start: float | None = None) -> Pacer:
         """A clock for this playback; see `Pacer`."""
         return Pacer(self.speed, start)
@@ -122,7 +119,7 @@ class Playback:
 
         Raises StoreError where the store holds other bytes than the recording says.
         """
-        one_each = self._chunking.mode == "event" and not self._encoded
+        one_each = self._decoded or (self._chunking.mode == "event" and not self._encoded)
         return cut(self._sound(blocks(self._body(), one_each=one_each)), self._chunking)
 
     def _body(self) -> Iterator[Event]:
@@ -132,7 +129,24 @@ class Playback:
             events = self._store.events(self.recording.recording_id, start=self._start)
         if self.recording.ending is None:  # it may be growing
             events = takewhile(lambda event: event.position < self.ending.events, events)
-        return (event for event in events if event.kind == Kind.WIRE) if self._encoded else events
+        return self._played(events)
+
+    def _played(self, events: Iterator[Event]) -> Iterator[Event]:
+        if self._encoded:
+            return (event for event in events if event.kind == Kind.WIRE)
+        return (event for event in events if event.kind != Kind.WIRE) if self._decoded else events
+
+    def events(self) -> Iterator[Event]:
+        """The recording's events, without those that have no part in what is played."""
+        events = self._store.events(self.recording.recording_id)
+        return self._played(events) if self._decoded else events
+
+    @property
+    def size(self) -> int:
+        """Bytes of the body as it is played."""
+        if not self._decoded:
+            return self.ending.wire_bytes
+        return sum(event.size for event in self.events() if event.kind in (Kind.SSE, Kind.BODY))
 
     def _sound(self, played: Iterable[Block]) -> Iterator[Block]:
         """The blocks, with a StoreError where they are not what was recorded."""
@@ -143,11 +157,19 @@ class Playback:
                 yield block
         except ValueError as error:
             raise StoreError(f"recording {self.recording.recording_id} is damaged: {error}") from error
-        if self.ending.captured == Captured.FULL and sent != self.ending.wire_bytes:
+        if self.ending.captured == Captured.FULL and sent != self.ending.wire_bytes and not self._decoded:
             raise StoreError(
                 f"recording {self.recording.recording_id} is damaged: {sent} of {self.ending.wire_bytes} bytes are"
                 " there; restore the store from a copy"
             )
+
+
+def _without_coding(head: Head) -> Head:
+    """The head of an answer whose decoded text is played, of a length that nobody announced."""
+    gone = {"content-encoding", "content-length", "transfer-encoding"}
+    kept = tuple((name, value) for name, value in head.headers if name.lower() not in gone)
+    chunked = (("transfer-encoding", "chunked"),) if head.http_version == "HTTP/1.1" else ()
+    return replace(head, headers=(*kept, *chunked))
 
 
 def _require_payloads(there: bool, recording: Recording) -> None:

@@ -8,16 +8,15 @@ from hashlib import sha256
 from typing import Final, get_args
 from uuid import UUID
 
-from .. import match
+from .. import match, redact
 from ..dialects.base import path_of
 from ..errors import ReplayMiss, UsageError
 from ..recording import Ending, Recording, Request
-from ..redact import mask
-from ..store import Store
 from .chunks import RECORDED, Chunking, parse_chunks
 from .pace import INSTANT, parse_pace
 from .playback import Playback
 from .sessions import claims_of
+from .source import Source
 from .whole import is_whole, made_to_leave
 
 __all__ = ["Miss", "Player", "emit"]
@@ -27,6 +26,9 @@ CANDIDATES: Final = 200
 
 #: How many fields a message names.
 _NAMED: Final = 8
+
+#: What stands for something withheld, at its beginning.
+_MASK: Final = redact.REDACTED.encode("ascii")
 
 #: `Claims.claim` or `Claims.next`.
 _Claim = Callable[..., UUID | None]
@@ -64,7 +66,8 @@ class Player:
 
     pace: "instant", "recorded", "xN", or N as a number. chunks: "recorded", "event", "joined", "size:N", "seed:N".
     repeat: what comes when all recordings of one request have been handed out: "error", "last", or "cycle".
-    rule: what of a request counts. include_partial: whether what is not whole may be chosen.
+    rule: what of a request counts. redactor: what was withheld from the store: a request that is found nowhere is
+        looked for as it would have been stored. include_partial: whether what is not whole may be chosen.
     session: whose repeats are counted; all players of one machine share a session that has a name, and a player
         without one counts for itself.
 
@@ -73,7 +76,7 @@ class Player:
 
     def __init__(
         self,
-        store: Store,
+        store: Source,
         *,
         pace: str | float = "instant",
         chunks: str = "recorded",
@@ -81,6 +84,7 @@ class Player:
         rule: match.Rule = match.DEFAULT,
         session: str | None = None,
         include_partial: bool = False,
+        redactor: redact.Redactor = redact.DEFAULT,
     ) -> None:
         if repeat not in get_args(match.Repeat):
             raise UsageError(f"repeat {repeat!r} is none: say {', '.join(get_args(match.Repeat))}")
@@ -89,6 +93,7 @@ class Player:
         self.chunking = parse_chunks(chunks)
         self.repeat: match.Repeat = repeat
         self.rule = rule
+        self.redactor = redactor
         self.session = session
         self.include_partial = include_partial
         self._claims = match.Claims()
@@ -117,7 +122,7 @@ class Player:
             claimed = claim(key, self._known_usable.get(key, ()))
             if claimed is not None:
                 return self.store.recording(claimed)
-            found = self._keyed(key)
+            found = self._keyed(each, key)
             if found:
                 return self._choose(each, key, found, claim)
         for each, key in zip(asked, keys, strict=True):
@@ -135,28 +140,49 @@ class Player:
             raise self._miss(request, found, list(usable.values()))
         return usable[claimed]
 
-    def _keyed(self, key: bytes) -> list[Recording]:
+    def _keyed(self, request: Request, key: bytes) -> list[Recording]:
         """The recordings of this key under this player's rule, in recorded order."""
         rule = self.rule.to_text()
         stored = self.store.find(key)
-        return [recording for recording in stored if recording.match_rule == rule or self._gives(recording, key)]
+        if all(recording.match_rule == rule for recording in stored):
+            return stored
+        keys = self._stored_keys(request, key)
+        return [one for one in stored if one.match_rule == rule or match.key(one.request, self.rule) in keys]
 
     def _made_otherwise(self, request: Request, key: bytes) -> list[Recording]:
-        """The recordings, made under another rule, that give this key under this player's, in recorded order."""
+        """The recordings whose stored request gives this key under this player's rule, in recorded order.
+
+        Those that were made under another one; and all of them where the request has what a mask left of an earlier
+        answer: it was another one when it was recorded, and is stored as it is asked now.
+        """
         rule = self.rule.to_text()
-        others = [recording for recording in self._candidates(request) if recording.match_rule != rule]
+        masked = _MASK in (request.body or b"")
+        others = [one for one in self._candidates(request) if masked or one.match_rule != rule]
+        keys = self._stored_keys(request, key)
         return sorted(
-            (recording for recording in others if self._gives(recording, key)),
-            key=lambda recording: recording.recording_id,
+            (one for one in others if match.key(one.request, self.rule) in keys), key=lambda one: one.recording_id
         )
 
-    def _gives(self, recording: Recording, key: bytes) -> bool:
-        return match.key(recording.request, self.rule) == key
+    def _stored_keys(self, request: Request, key: bytes) -> set[bytes]:
+        """The key of a request, and that of the same request as it would be stored."""
+        return {key, match.key(self.stored(request), self.rule)}
+
+    def stored(self, request: Request) -> Request:
+        """The request as it would be stored."""
+        return self.redactor.request(replace(request, url=redact.clean_url(request.url)))
 
     def _candidates(self, request: Request) -> list[Recording]:
         """The recordings to compare with, if they have a body: those of the same path and method first."""
         found = self.store.candidates(request.method, path_of(request), CANDIDATES)
         return [recording for recording in found if recording.request.body is not None]
+
+    def _nearest(self, request: Request) -> tuple[Recording, Sequence[match.Difference]] | None:
+        """The recording that differs least, with the differences: what is only masked in it is none."""
+        candidates = self._candidates(request)
+        stored = self.stored(request)
+        asked = [request] if (stored.url, stored.body) == (request.url, request.body) else [request, stored]
+        found = [one for each in asked if (one := match.nearest(each, candidates, self.rule)) is not None]
+        return min((one for one in found if one[1]), key=lambda one: len(one[1]), default=found[0] if found else None)
 
     def _not_kept(self, request: Request) -> Recording | None:
         """The newest recording of this very body that kept its SHA-256 alone."""
@@ -194,7 +220,7 @@ class Player:
         elif found:
             why = "it was recorded, but its body was not kept (too large, or erased); record it again"
         else:
-            compared = match.nearest(request, self._candidates(request), self.rule)
+            compared = self._nearest(request)
             if (twin := self._not_kept(request)) is not None:
                 nearest = twin
                 why = (
@@ -209,13 +235,18 @@ class Player:
                     f"{nearest.recording_id} is nearest and differs in {_listed(differences)}; record it, or let the"
                     " rule ignore these"
                 )
-        summary = f"{request.method} {mask(path_of(request))} ({request.body_size or len(request.body or b'')} bytes)"
+        summary = (
+            f"{request.method} {redact.mask(path_of(request))} ({request.body_size or len(request.body or b'')} bytes)"
+        )
         return Miss(
             f"no recording answers {summary}: {why}",
             request_summary=summary,
             nearest=nearest,
             differences=differences,
         )
+
+    def refused(self, request: str, why: str) -> None:
+        """A request (method, host and path) was refused before it was looked for. Nothing is done about it here."""
 
     # -- playing -------------------------------------------------------------------------------------------------------
 
@@ -241,7 +272,9 @@ def _listed(differences: Sequence[match.Difference]) -> str:
     return ", ".join(fields[:_NAMED]) + more
 
 
-def emit(store: Store, recording: Recording, write: Callable[[bytes], object], pace: str | float = "instant") -> Ending:
+def emit(
+    store: Source, recording: Recording, write: Callable[[bytes], object], pace: str | float = "instant"
+) -> Ending:
     """Give the exact bytes of a recording's body to `write`, each when it is due; how the recording ended.
 
     Content codings stay on. Raises UsageError for a pace that is none, NotFound where there are no payloads.

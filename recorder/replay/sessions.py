@@ -25,7 +25,7 @@ from uuid import UUID
 
 from .. import match
 from ..errors import UsageError
-from ..store.locks import Hold, is_free, try_lock, unlock
+from ..store.locks import Hold, is_at, is_free, try_lock, unlock
 
 __all__ = ["SharedClaims", "claims_of"]
 
@@ -238,17 +238,9 @@ def _open_locked(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         # Whoever leaves may remove the file between the two calls.
-        if try_lock(descriptor) and _is_at(descriptor, path):
+        if try_lock(descriptor) and is_at(descriptor, path):
             return descriptor
         os.close(descriptor)
         if time.monotonic() > until:
             raise UsageError(f"the session's file {path} is locked for too long; end the process that keeps it")
         time.sleep(_PAUSE)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    try:
-        there = path.stat()
-    except OSError:
-        return False
-    return os.path.samestat(os.fstat(descriptor), there)

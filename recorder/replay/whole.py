@@ -8,7 +8,7 @@ from typing import Final
 from .. import sse
 from ..dialects.base import dig, error_of, parse, string
 from ..recording import Captured, Ending, Event, Head, Kind, Recording, Transport
-from ..store import Store
+from .source import Source
 
 __all__ = ["is_whole", "made_to_leave"]
 
@@ -55,7 +55,7 @@ _UNREADABLE: Final = frozenset(
 _LAST_ROWS: Final = 16
 
 
-def is_whole(store: Store, recording: Recording) -> bool:
+def is_whole(store: Source, recording: Recording) -> bool:
     """Whether the stored bytes are all that the server had to answer."""
     ending = recording.ending
     if ending is None or ending.captured != Captured.FULL or ending.ending == Transport.INTERRUPTED:
@@ -77,7 +77,7 @@ def made_to_leave(ending: Ending | None) -> bool:
     return unreadable or (ending.http_status or 0) >= 300
 
 
-def _has_last_word(store: Store, recording: Recording, ending: Ending) -> bool:
+def _has_last_word(store: Source, recording: Recording, ending: Ending) -> bool:
     start = max(0, ending.events - _LAST_ROWS)
     last = [event for event in store.events(recording.recording_id, start=start) if event.kind == Kind.SSE]
     return any(map(_is_last_word, reversed(last)))
@@ -97,7 +97,7 @@ def _is_last_word(event: Event) -> bool:
     return string(dig(value, "type")) in _LAST_WORDS or error_of(value) is not None
 
 
-def _has_length(store: Store, recording: Recording, ending: Ending) -> bool:
+def _has_length(store: Source, recording: Recording, ending: Ending) -> bool:
     """Whether the body has the length that its head announced, or can have none (RFC 9110 sections 6.4.1 and 8.6)."""
     if recording.request.method.upper() == "HEAD" or ending.http_status in (204, 304):
         return True

@@ -8,24 +8,24 @@ on other threads, so that one slow look does not hold up other streams.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import math
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from recorder import redact
 from recorder.errors import RecorderError, ReplayMiss
 from recorder.recording import Head, HeaderList, Request, Transport
-from recorder.replay import Chunk, Miss, Pacer, Playback
+from recorder.replay import SILENCE, Chunk, Miss, Pacer, Playback
 from recorder.wire import (
     OUR_HEADERS,
     Exchange,
     Framing,
     Malformed,
+    Receiver,
+    Refused,
     chunk,
     last_chunk,
     response_framing,
@@ -33,7 +33,19 @@ from recorder.wire import (
 )
 
 from .broken import unreadable
-from .faults import BEFORE_HEAD, Break, Fault, Meeting, Spoil, place, split, spoiled
+from .faults import (
+    BEFORE_HEAD,
+    Break,
+    Fault,
+    Meeting,
+    Spoil,
+    document,
+    is_spoiled,
+    place,
+    refusal,
+    split,
+    spoiled,
+)
 
 if TYPE_CHECKING:
     from .service import Service
@@ -44,9 +56,6 @@ logger = logging.getLogger("recorder")
 
 #: Bytes that are read from the store, and written to the socket, in one go.
 _BATCH: Final = 64 << 10
-
-#: Seconds of silence where the recording's client left: time for this one to leave too.
-_SILENCE: Final = 5.0
 
 _ORIGIN: Final = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*")
 
@@ -89,12 +98,14 @@ class Answer:
         "_exchange",
         "_framing",
         "_meetings",
+        "_next",
         "_pieces",
         "_room",
         "_sent",
         "_service",
         "_start",
         "_task",
+        "_trailers",
     )
 
     def __init__(self, service: Service, exchange: Exchange) -> None:
@@ -109,6 +120,9 @@ class Answer:
         self._framing = Framing.NONE
         self._sent = 0
         self._meetings: Sequence[Meeting] = ()
+        self._trailers: HeaderList = ()
+        #: Who has the request now that nothing answers.
+        self._next: Receiver | None = None
         #: Whether we asked for the body ourselves.
         self._continued = exchange.framing is not Framing.NONE and "100-continue" in tokens(
             exchange.head.headers, "expect"
@@ -122,18 +136,25 @@ class Answer:
         self._pieces.append(data)
 
     def complete(self, trailers: HeaderList) -> None:
+        self._trailers = trailers
         self._task = asyncio.get_running_loop().create_task(self._run())
         self._service.begins(self)
 
     def lost(self) -> None:
-        if self._task is not None:
+        if self._next is not None:
+            self._next.lost()
+        elif self._task is not None:
             self._task.cancel()
 
     def pause(self) -> None:
         self._room.clear()
+        if self._next is not None:
+            self._next.pause()
 
     def resume(self) -> None:
         self._room.set()
+        if self._next is not None:
+            self._next.resume()
 
     # -- the answer ------------------------------------------------------------------------------------------------
 
@@ -141,7 +162,10 @@ class Answer:
         try:
             await self._answer()
         except ReplayMiss as miss:
-            self._tell_miss(miss)
+            if self._service.onward is None:
+                self._tell_miss(miss)
+            else:
+                self._hand_on(self._service.onward)
         except RecorderError as error:
             self._service.say(f"recorder: {error}")
             self._fail(error)
@@ -158,15 +182,17 @@ class Answer:
         for fault, _, _ in self._meetings:
             if fault.what == "status":
                 self._meet(fault)
-                self._refuse(fault.status or 500, fault.text, fault.seconds)
+                refused = refusal(fault)
+                self._exchange.answer(refused.status, refused.body, headers=refused.headers)
                 return
         body = b"".join(self._pieces)
-        self._pieces.clear()
+        self._pieces = [body]
         headers = tuple((name, value) for name, value in head.headers if not name.lower().startswith(OUR_HEADERS))
         first, *others = service.mounts.readings(head.target)
         asked = Request(head.method, first, headers, body, len(body))
         found = await service.look(lambda: self._look(asked, tuple(others), session))
         service.answered += 1
+        self._pieces.clear()
         await self._play(found)
 
     def _look(self, asked: Request, others: Sequence[str], session: str | None) -> _Found:
@@ -178,10 +204,8 @@ class Answer:
             return _Found(playback, chunks, *_pull(chunks), [], [])
         recording = player.find(asked, session=session, others=others, use_up=False)
         playback = player.play(recording)
-        breaks, spoils = place(
-            self._meetings, lambda: player.store.events(recording.recording_id), playback.ending.wire_bytes
-        )
-        if not spoils and not any(each.fault.ends for each in breaks):
+        breaks, spoils = place(self._meetings, playback.events, playback.size)
+        if not is_spoiled(breaks, spoils):
             player.find(asked, session=session, others=others)
         chunks = split(spoiled(playback.chunks(), [spoil.offset for spoil in spoils]), [each.offset for each in breaks])
         return _Found(playback, chunks, *_pull(chunks), breaks, spoils)
@@ -196,21 +220,21 @@ class Answer:
             if await self._break(breaks.pop(0), pacer):
                 return
         for due_us, info in zip(playback.info_due_us, playback.infos, strict=True):
-            await _wait(pacer, due_us)
+            await pacer.until(due_us, asyncio.sleep)
             if info.status == 100 and self._continued:  # the client has had one
                 self._continued = False
             else:
                 exchange.info(info)
         if playback.head is None:
-            await _wait(pacer, playback.ending.elapsed_us)
+            await pacer.until(playback.ending.elapsed_us, asyncio.sleep)
             await self._end(playback)
             return
-        await _wait(pacer, playback.head_due_us or 0)
+        await pacer.until(playback.head_due_us or 0, asyncio.sleep)
         framing, size = _framing(playback.head, exchange.head.method)
         self._framing = exchange.respond(self._turned(playback.head, playback), framing)
         if await self._body(found, pacer):
             return
-        await _wait(pacer, playback.ending.elapsed_us)
+        await pacer.until(playback.ending.elapsed_us, asyncio.sleep)
         if framing is Framing.LENGTH and self._sent != size and playback.finish == Transport.EOF:
             exchange.cut()  # it has not the length that its head says
         else:
@@ -256,7 +280,7 @@ class Answer:
                 if unsent:
                     await self._write(unsent)
                     size = 0
-                await _wait(pacer, due_us)
+                await pacer.until(due_us, asyncio.sleep)
             unsent.append(chunk(data) if chunked else data)
             self._sent += len(data)
             size += len(data)
@@ -318,7 +342,7 @@ class Answer:
                 exchange.write(last_chunk(_trailers(playback)))
             exchange.finish()
         elif finish in _SILENT:
-            await self._service.silence(_SILENCE if finish == Transport.CLIENT_CLOSED else None)
+            await self._service.silence(SILENCE if finish == Transport.CLIENT_CLOSED else None)
             exchange.reset()
         elif finish == Transport.PROTOCOL_ERROR:
             garbage = unreadable(playback.ending.detail, self._framing if exchange.begun else None)
@@ -328,6 +352,18 @@ class Answer:
             exchange.cut()
         else:
             exchange.reset()
+
+    def _hand_on(self, onward: Callable[[Exchange], Receiver]) -> None:
+        """Nothing answers: let the next one have the request, as it would have had it without us."""
+        try:
+            taker = self._next = onward(self._exchange)
+        except Refused as refusal:
+            self._exchange.refuse(refusal)
+            return
+        for piece in filter(None, self._pieces):
+            taker.body(piece)
+        self._pieces.clear()
+        taker.complete(self._trailers)
 
     # -- answers of our own ----------------------------------------------------------------------------------------
 
@@ -347,15 +383,7 @@ class Answer:
             error["differences"] = [
                 {"path": each.path, "wanted": each.wanted, "stored": each.stored} for each in miss.differences
             ]
-        self._exchange.answer(404, _document(error), headers=(("x-should-retry", "false"),))
-
-    def _refuse(self, status: int, text: str, seconds: float | None) -> None:
-        """The answer of a fault. SDKs may try it again, as they would a provider's."""
-        error = {"message": f"recorder: the fault {text}", "type": "injected_fault", "param": None, "code": "fault"}
-        after: HeaderList = ()
-        if seconds is not None:  # in whole seconds (RFC 9110 section 10.2.3), and as exactly as SDKs read it
-            after = (("Retry-After", str(math.ceil(seconds))), ("retry-after-ms", f"{seconds * 1000:.0f}"))
-        self._exchange.answer(status, _document(error), headers=after)
+        self._exchange.answer(404, document(error), headers=(("x-should-retry", "false"),))
 
     def _fail(self, error: Exception) -> None:
         """The store cannot be read, or we are at fault: say so where nothing was sent yet, break off where it was."""
@@ -364,18 +392,13 @@ class Answer:
             return
         told = str(error) if isinstance(error, RecorderError) else "it failed on its own; its log says why"
         body = {"message": f"recorder: {told}", "type": "replay_failure", "param": None, "code": "replay_failure"}
-        self._exchange.answer(500, _document(body), headers=(("x-should-retry", "false"),))
+        self._exchange.answer(500, document(body), headers=(("x-should-retry", "false"),))
 
 
 def _heard(future: asyncio.Future[Any]) -> None:
     """Whoever waited for it may have gone, and then nobody wants to know how it failed."""
     if not future.cancelled():
         future.exception()
-
-
-def _document(error: dict[str, object] | dict[str, None] | dict[str, str | None]) -> bytes:
-    """An error as OpenAI's and Anthropic's SDKs both read it."""
-    return json.dumps({"type": "error", "error": error}).encode("ascii")
 
 
 def _framing(head: Head, method: str) -> tuple[Framing, int]:
@@ -395,8 +418,3 @@ def _trailers(playback: Playback) -> HeaderList:
 
 def _path(exchange: Exchange) -> str:
     return redact.mask(exchange.head.target.partition("?")[0])
-
-
-async def _wait(pacer: Pacer, due_us: int) -> None:
-    while (left := pacer.left(due_us)) > 0:  # noqa: ASYNC110 (a time, not an event)
-        await asyncio.sleep(left)

@@ -19,17 +19,33 @@ An answer that a fault spoils uses up no recording: the next attempt gets the on
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from recorder import sse
 from recorder.errors import UsageError
-from recorder.recording import Event, Kind
+from recorder.recording import Event, HeaderList, Kind
 from recorder.replay import Chunk
 
-__all__ = ["BEFORE_HEAD", "Break", "Fault", "Faults", "Spoil", "place", "split", "spoiled"]
+__all__ = [
+    "BEFORE_HEAD",
+    "Break",
+    "Fault",
+    "Faults",
+    "Refusal",
+    "Spoil",
+    "document",
+    "is_spoiled",
+    "place",
+    "refusal",
+    "split",
+    "spoiled",
+]
 
 What: TypeAlias = Literal["cut", "reset", "stall", "malformed", "status"]
 
@@ -140,12 +156,13 @@ class Meeting(NamedTuple):
 
 
 class Faults:
-    """All faults of a server, the requests that it has counted, and which faults have happened."""
+    """All faults of a server, the requests that it has counted, and which faults have happened. For any thread."""
 
     def __init__(self, faults: Iterable[Fault] = ()) -> None:
         self.all = tuple(faults)
         self._counts: dict[str, int] = {}
         self._happened: set[str] = set()
+        self._lock = threading.Lock()
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Faults:
@@ -157,7 +174,8 @@ class Faults:
         if not self.all:
             return []
         name = session or ""
-        number = self._counts[name] = self._counts.get(name, 0) + 1
+        with self._lock:
+            number = self._counts[name] = self._counts.get(name, 0) + 1
         return [Meeting(fault, name, number) for fault in self.all if fault.meets(name, number)]
 
     def happens(self, fault: Fault) -> None:
@@ -168,6 +186,31 @@ class Faults:
     def idle(self) -> list[str]:
         """Those that never happened: no request was met, or no body was long enough."""
         return [fault.text for fault in self.all if fault.text not in self._happened]
+
+
+# -- in place of an answer -----------------------------------------------------------------------------------------
+
+
+class Refusal(NamedTuple):
+    """What a fault answers instead of the recording. SDKs may try it again, as they would a provider's."""
+
+    status: int
+    headers: HeaderList
+    body: bytes
+
+
+def refusal(fault: Fault) -> Refusal:
+    """The answer of a fault that is a status."""
+    error = {"message": f"recorder: the fault {fault.text}", "type": "injected_fault", "param": None, "code": "fault"}
+    after: HeaderList = ()
+    if fault.seconds is not None:  # in whole seconds (RFC 9110 section 10.2.3), and as exactly as SDKs read it
+        after = (("Retry-After", str(math.ceil(fault.seconds))), ("retry-after-ms", f"{fault.seconds * 1000:.0f}"))
+    return Refusal(fault.status or 500, after, document(error))
+
+
+def document(error: Mapping[str, object]) -> bytes:
+    """An error as OpenAI's and Anthropic's SDKs both read it."""
+    return json.dumps({"type": "error", "error": error}).encode("ascii")
 
 
 # -- in a body -----------------------------------------------------------------------------------------------------
@@ -188,9 +231,9 @@ class Spoil(NamedTuple):
 
 
 def place(
-    meetings: Sequence[Meeting], events: Callable[[], Iterable[Event]], wire_bytes: int
+    meetings: Sequence[Meeting], events: Callable[[], Iterable[Event]], size: int
 ) -> tuple[list[Break], list[Spoil]]:
-    """Where in a body (of `wire_bytes`) these faults happen, in order. `events` reads the recording's events.
+    """Where in a body of `size` bytes these faults happen, in order. `events` reads the recording's events.
 
     What lies behind the body's end is left out: it never happens.
     """
@@ -206,7 +249,7 @@ def place(
         drawn = fault.draw(session, number, "at")
         if fault.place == "byte":
             least = 0 if fault.what == "malformed" else 1
-            at = fault.at if fault.at is not None else least + int(drawn * wire_bytes)
+            at = fault.at if fault.at is not None else least + int(drawn * size)
             last = at
         else:
             frames = frames if frames is not None else list(_frames(events()))
@@ -215,11 +258,16 @@ def place(
                 continue
             last, at = frames[count - 1] if count else (0, 0)
         if fault.what == "malformed":
-            if last < wire_bytes:
+            if last < size:
                 spoils.append(Spoil(last, fault))
-        elif at <= wire_bytes:
+        elif at <= size:
             breaks.append(Break(at, fault))
     return sorted(breaks, key=lambda each: each.offset), spoils
+
+
+def is_spoiled(breaks: Iterable[Break], spoils: Sequence[Spoil]) -> bool:
+    """Whether no whole answer comes of a body with these."""
+    return bool(spoils) or any(one.fault.ends for one in breaks)
 
 
 def _frames(events: Iterable[Event]) -> Iterator[tuple[int, int]]:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from recorder.errors import ReplayMiss
-from recorder.recording import HeaderList
 from recorder.replay import Player
-from recorder.wire import Exchange, Framing, Gate, Limits, Receiver, Refused, Server
+from recorder.wire import UNHEARD, Exchange, Framing, Gate, Limits, Receiver, Refused, Server
 
 from .answer import Answer
 from .faults import Faults
@@ -45,6 +44,7 @@ class Service:
     """One replay server on one event loop.
 
     player: finds and plays; its session is that of requests that name none. mounts, faults: as they say themselves.
+    onward: has the requests that nothing answers; None: they are refused, and nobody has them.
     say: is given one line for each miss and each fault; it holds no bodies, headers or query values.
     answered, misses: how many requests were answered from the store, and how many could not be.
     """
@@ -57,6 +57,7 @@ class Service:
         mounts: Mounts | None = None,
         faults: Faults | None = None,
         say: Callable[[str], object] | None = None,
+        onward: Callable[[Exchange], Receiver] | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.player = player
@@ -64,6 +65,7 @@ class Service:
         self.mounts = mounts or Mounts({"openai": "", "anthropic": ""})
         self.faults = faults or Faults()
         self.say: Callable[[str], object] = say or (lambda _: None)
+        self.onward = onward
         #: How clients speak to us.
         self.scheme = "http" if tls is None else "https"
         self.answered = 0
@@ -102,7 +104,7 @@ class Service:
     def _serve(self, exchange: Exchange) -> Receiver:
         if exchange.head.target.startswith(_OURS):
             self._tell(exchange)
-            return _UNHEARD
+            return UNHEARD
         return Answer(self, exchange)
 
     def _tell(self, exchange: Exchange) -> None:
@@ -146,25 +148,3 @@ class Service:
                 await self._stopping.wait()
         except TimeoutError:
             pass
-
-
-class _Unheard:
-    """What follows a request that was answered already."""
-
-    def body(self, data: bytes) -> None:
-        pass
-
-    def complete(self, trailers: HeaderList) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
-
-    def pause(self) -> None:
-        pass
-
-    def resume(self) -> None:
-        pass
-
-
-_UNHEARD: Final = _Unheard()

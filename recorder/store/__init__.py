@@ -10,6 +10,7 @@ prices. One `Store` may be used from several threads; over a fork each side reop
     kinship      which run a reading belongs to     placing      and how it gets there
     lists        lists and filters                  finding      by any id
     links        what a run has to do with others
+    scanning     all of it in order, unchecked      log          in which order recordings came under checkpoints
     statements   the SQL, compiled for either database
     backend      what the two databases have in common: connections, and nothing open over a fork
     sqlite       files, locks, checkpoints          locks        the only code that locks files

@@ -15,7 +15,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ __all__ = ["Backend", "Gate"]
 
 #: Seconds that a fork and a close wait for connections in use.
 QUIET_WAIT = 5.0
+
+#: Bytes of payload that are read in one go, where all events are read.
+STREAM_BYTES = 256 << 10
 
 
 class Gate:
@@ -146,6 +149,22 @@ class Backend(ABC):
 
         Of these kinds, of all where there are none given.
         """
+
+    def stream_events(self, connection: Connection, recording_id: UUID) -> Iterator[Sequence[tuple[Any, ...]]]:
+        """All events of a recording in order, in batches: the columns of `Event` as the driver gives them.
+
+        Nothing else may be asked of the connection meanwhile.
+        """
+        start, more = -(1 << 31), True
+        while more:
+            page, more = self.select_events(connection, recording_id, start, (), STREAM_BYTES)
+            if page:
+                start = page[-1].position + 1
+                yield page
+
+    def any_text(self, connection: Connection) -> AbstractContextManager[None]:
+        """Where texts may be no UTF-8, these are read all the same while the block lasts."""
+        return contextlib.nullcontext()
 
     @abstractmethod
     def claim(self, writer: UUID) -> None:

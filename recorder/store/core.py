@@ -6,15 +6,15 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 from uuid import UUID
 
 from sqlalchemy import Connection, false, func, select
 
 from recorder.errors import NotFound, UsageError
-from recorder.recording import Event, Recording, Run, StoredReading
-from recorder.schema import readings, recordings
-from recorder.store import finding, links, lists
+from recorder.recording import Event, Kind, Recording, Run, StoredReading
+from recorder.schema import events, readings, recordings
+from recorder.store import finding, links, lists, log, scanning
 from recorder.store.backend import Backend
 from recorder.store.postgresql import PostgreSQL
 from recorder.store.rows import indexable, to_reading, to_recording
@@ -29,8 +29,15 @@ __all__ = ["Store", "backend_for"]
 EVERY = RunFilter()
 #: Built once: SQLAlchemy takes longer to put such statements together than a database to answer them.
 _RECORDING: Final = recording_rows(recordings.c.recording_id == id_parameter("recording"))
+_RECORDING_IDS: Final = select(recordings.c.recording_id).order_by(recordings.c.recording_id)
 _READING: Final = select(readings).where(
     readings.c.recording_id == id_parameter("recording"), readings.c.reader_version > 0
+)
+_EVENT_TYPES: Final = (
+    select(events.c.type, func.count().label("number"))
+    .where(events.c.recording_id == id_parameter("recording"), events.c.kind == Kind.SSE.value)
+    .group_by(events.c.type)
+    .order_by(func.min(events.c.position))
 )
 _RUN_OF: Final = select(readings.c.run_id).where(readings.c.recording_id == id_parameter("recording"))
 
@@ -156,11 +163,29 @@ class Store:
                 start = page[-1].position + 1
             yield from page
 
+    def event_types(self, recording_id: UUID) -> dict[str | None, int]:
+        """How many server-sent events of each type the recording has, by their first; no payload is read."""
+        with self._backend.read() as connection:
+            found = connection.execute(_EVENT_TYPES, {"recording": recording_id})
+            return {row.type: row.number for row in found}
+
     def find(self, match_key: bytes) -> list[Recording]:
         """The recordings of requests with this key, in the order they were made, with their endings."""
         with self._backend.read() as connection:
             found = connection.execute(recording_rows(recordings.c.match_key == match_key)).mappings().all()
         return [to_recording(row) for row in found]
+
+    def alike(self, match_key: bytes, at: int, *, within: int, limit: int = 50) -> list[Recording]:
+        """The recordings of requests with this key that began within so many microseconds of the time `at`, in the
+        order they began: up to `limit` before it, the nearest of them, and as many after it.
+        """
+        with self._backend.read() as connection:
+            return finding.alike(connection, match_key, at, within, limit)
+
+    def recording_ids(self) -> list[UUID]:
+        """All recordings there are, in the order they were made."""
+        with self._backend.read() as connection:
+            return list(connection.execute(_RECORDING_IDS).scalars())
 
     def unread(self, limit: int = 1000) -> list[UUID]:
         """Recordings that have ended and whose reading is due, the oldest first."""
@@ -220,6 +245,22 @@ class Store:
         with self._backend.read() as connection:
             row = connection.execute(_READING, {"recording": recording_id}).mappings().first()
         return None if row is None else to_reading(row)
+
+    def scan(self, scope: scanning.Scope = scanning.EVERYTHING) -> Iterator[scanning.Scanned]:
+        """All that the store holds of each recording in the scope, unchecked, in the order of the ids."""
+        return scanning.scan(self._backend, scope)
+
+    def orphans(self) -> dict[UUID | None, set[str]]:
+        """The recordings that are not there, but something of them is: their ids, and in which tables."""
+        return scanning.orphans(self._backend)
+
+    def log_sealed(self) -> int:
+        """Append every recording that was sealed and is not in the log yet; how many there were."""
+        return log.log_sealed(self._backend)
+
+    def leaves(self) -> Iterator[tuple[UUID | None, Any]]:
+        """The log from its beginning: each recording's id (None where it is none) and its leaf, unchecked."""
+        return log.leaves(self._backend)
 
     # -- lists ---------------------------------------------------------------------------------------------------------
 

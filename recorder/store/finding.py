@@ -34,7 +34,7 @@ def resolve(connection: Connection, text: str, where: str) -> UUID:
         back = int(latest[1] or 1)
         runs = list_runs(connection, RunFilter(limit=back))
         if len(runs) < back:
-            raise NotFound(f"{where} has {len(runs)} runs, so there is no {text}")
+            raise NotFound(f"{where} has no {text}: it holds {len(runs)} run{'' if len(runs) == 1 else 's'}")
         return runs[-1].run_id
     hexadecimal = text.lower().replace("-", "")
     if _UUID.fullmatch(hexadecimal):
@@ -87,6 +87,17 @@ def candidates(connection: Connection, method: str, path: str, limit: int) -> li
         for row in connection.execute(recording_rows(r.recording_id.in_(chosen))).mappings()
     }
     return [found[recording_id] for recording_id in chosen]
+
+
+def alike(connection: Connection, match_key: bytes, at: int, within: int, limit: int) -> list[Recording]:
+    """Recordings of requests with this key that began near a time. See `Store.alike`."""
+    r = recordings.c
+    near = select(r.recording_id).where(r.match_key == match_key)
+    before = near.where(r.started_at.between(at - within, at)).order_by(r.started_at.desc())
+    after = near.where(r.started_at.between(at + 1, at + within)).order_by(r.started_at)
+    chosen = [one for part in (before, after) for one in connection.execute(part.limit(limit)).scalars()]
+    found = connection.execute(recording_rows(r.recording_id.in_(chosen))).mappings()
+    return sorted(map(to_recording, found), key=lambda one: (one.started_at, one.recording_id))
 
 
 def _path(url: str | None) -> str:

@@ -11,10 +11,10 @@ from recorder.schema import readings
 from recorder.store.lists import readings_as_runs, runs_by_id
 from recorder.store.values import Linked
 
-__all__ = ["linked"]
+__all__ = ["MOST", "linked"]
 
 #: How many of each are found.
-_MOST: Final = 20
+MOST: Final = 20
 
 _r: Final = readings.c
 
@@ -51,7 +51,7 @@ def _thread(connection: Connection, run: Run) -> tuple[Run, ...]:
             or_(_r.superseded == false(), _r.is_run == false()),
         )
         .order_by(_r.started_at.desc(), _r.recording_id.desc())
-        .limit(_MOST)
+        .limit(MOST)
     )
     found = connection.execute(others).all()
     apart = readings_as_runs(connection, [row.recording_id for row in found if row.is_run is False])
@@ -62,7 +62,7 @@ def _thread(connection: Connection, run: Run) -> tuple[Run, ...]:
 def _newest(*conditions: ColumnElement[bool]) -> Select[Any]:
     """The newest readings of which this holds; a run may have several of them."""
     found = select(_r.run_id, _r.dialect).where(*conditions)
-    return found.order_by(_r.recording_id.desc()).limit(_MOST)
+    return found.order_by(_r.recording_id.desc()).limit(MOST)
 
 
 def _runs(connection: Connection, found: Select[Any], run: Run) -> tuple[Run, ...]:

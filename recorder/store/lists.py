@@ -250,19 +250,22 @@ def _conditions(database: str, wanted: RunFilter, *, of_runs: bool, by_age: bool
             or_(*(_l.c.metadata.contains(inner, autoescape=True) for inner in _in_json(part))) for part in (name, text)
         ]
     if wanted.grep is not None:
-        asked = recordings.alias("asked")
-        found.append(
-            exists().where(
-                same,
-                asked.c.recording_id == _member.c.recording_id,
-                or_(
-                    _has(database, _member.c.text, wanted.grep),
-                    asked.c.body_encoding.is_not(None),
-                    *(_has(database, asked.c.body, part) for part in _spellings(wanted.grep)),
-                ),
-            )
-        )
+        found.append(_may_hold(database, wanted.grep, same))
     return found
+
+
+def _may_hold(database: str, text: str, same: ColumnElement[bool]) -> ColumnElement[bool]:
+    """What was said or asked holds the text; or it is compressed, so that SQL cannot tell."""
+    asked = recordings.alias("asked")
+    return exists().where(
+        same,
+        asked.c.recording_id == _member.c.recording_id,
+        or_(
+            _has(database, _member.c.text, text),
+            asked.c.body_encoding.is_not(None),
+            *(_has(database, asked.c.body, part) for part in _spellings(text)),
+        ),
+    )
 
 
 def _tagged(name: str, value: str, *, of_runs: bool) -> ColumnElement[bool]:

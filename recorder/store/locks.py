@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-__all__ = ["FairLock", "Hold", "is_free", "try_lock", "unlock"]
+__all__ = ["FairLock", "Hold", "is_at", "is_free", "try_lock", "unlock"]
 
 if sys.platform == "win32":
     import msvcrt
@@ -113,7 +113,7 @@ class Hold:
         while True:
             descriptor = _open(path)
             # Somebody may look whether the lock is free, and remove the file, between the two calls.
-            if try_lock(descriptor) and _is_at(descriptor, path):
+            if try_lock(descriptor) and is_at(descriptor, path):
                 break
             os.close(descriptor)
             time.sleep(_NEXT)
@@ -121,7 +121,7 @@ class Hold:
 
     def is_in_place(self) -> bool:
         """Whether others still find the file where they look for it."""
-        return _is_at(self._descriptor, self.path)
+        return is_at(self._descriptor, self.path)
 
     def release(self) -> None:
         """Remove the file and give up the lock."""
@@ -148,7 +148,7 @@ def is_free(path: Path, *, clear: bool) -> bool:
     try:
         if not try_lock(descriptor):
             return False
-        if clear and _is_at(descriptor, path):
+        if clear and is_at(descriptor, path):
             with contextlib.suppress(OSError):
                 path.unlink()
         return True
@@ -156,7 +156,8 @@ def is_free(path: Path, *, clear: bool) -> bool:
         os.close(descriptor)
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
+def is_at(descriptor: int, path: Path) -> bool:
+    """Whether the opened file is still the one at this path."""
     try:
         there = path.stat()
     except OSError:

@@ -8,6 +8,7 @@ belong elsewhere. It refuses to know what makes kin kin.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 from uuid import UUID
@@ -230,7 +231,7 @@ class _Changes:
 
 
 def _placed(key: UUID, place: Place) -> dict[str, Any]:
-    return {"recording": key, **place._asdict()}
+    return {"recording": key, **place._asdict(), "changed_at": time.time_ns() // 1000}
 
 
 def _own(row: Row[Any]) -> dict[str, str | None]:

@@ -34,6 +34,7 @@ from recorder.store.kinship import FINAL, OPEN
 
 __all__ = [
     "HOT_PARAMETERS",
+    "as_stored",
     "clean_json",
     "clean_rows",
     "ending_columns",
@@ -168,6 +169,19 @@ def recording_columns(recording: Recording) -> dict[str, Any]:
     for name, kind in HOT_PARAMETERS.items():
         columns[name] = _parameter(recording.parameters.get(name), kind, indexed=name in _INDEXED)
     return columns
+
+
+def as_stored(recording: Recording) -> Recording:
+    """The recording as it will come out of the store: what is sealed has to be made of that.
+
+    Texts that an index holds are shortened where they are very long, and only what a column takes is a parameter.
+    """
+    parameters = {
+        name: value
+        for name, kind in HOT_PARAMETERS.items()
+        if (value := _parameter(recording.parameters.get(name), kind, indexed=name in _INDEXED)) is not None
+    }
+    return replace(recording, parameters=parameters, trace=_text(recording.trace, indexed=True))
 
 
 def tag_columns(recording: Recording) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain, starmap
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, create_engine
@@ -62,19 +62,21 @@ _PRAGMAS: Final = (
 )
 
 _DIALECT: Final = sqlite_dialect()
-_INSERT_EVENTS: Final = str(insert_missing(schema.events, "sqlite").compile(dialect=_DIALECT))
+_INSERT_EVENT: Final = str(insert_missing(schema.events, "sqlite").compile(dialect=_DIALECT))
 
 #: Rows in one INSERT: a fifth to a third faster than row by row, and other threads run while SQLite takes them.
 _AT_ONCE: Final = 32
 
-
-def _of_several(statement: str, rows: int) -> str:
-    """An INSERT of one row as one of so many."""
-    start, end = statement.index("(?"), statement.index("?)") + 2
-    return statement[:start] + ", ".join([statement[start:end]] * rows) + statement[end:]
+#: Rows that are read together where all are, and a position before any.
+_AT_A_TIME: Final = 256
+_FIRST: Final = -(1 << 62)
 
 
-_INSERT_SEVERAL: Final = _of_several(_INSERT_EVENTS, _AT_ONCE)
+@functools.cache
+def _insert_events(rows: int) -> str:
+    """The INSERT of so many events."""
+    start, end = _INSERT_EVENT.index("(?"), _INSERT_EVENT.index("?)") + 2
+    return _INSERT_EVENT[:start] + ", ".join([_INSERT_EVENT[start:end]] * rows) + _INSERT_EVENT[end:]
 
 
 @functools.cache
@@ -188,6 +190,8 @@ class SQLite(Backend):
         for codes, kind, text in _FAILURES:
             if code in codes:
                 return kind(f"{where} {text}")
+        if str(cause).startswith("Could not decode"):  # the rest of the message quotes it
+            return StoreError(f"{where} holds a text that is no UTF-8; `recorder verify` names where")
         return StoreError(f"{where}: SQLite says: {cause}; look at the disk, and at who else uses the file")
 
     def take_turns(self, connection: Connection, turns: Sequence[int]) -> None:
@@ -198,12 +202,9 @@ class SQLite(Backend):
     def insert_events(self, connection: Connection, rows: Sequence[Row]) -> int:
         driver = _driver(connection)
         inserted = 0
-        several = len(rows) - len(rows) % _AT_ONCE
-        for start in range(0, several, _AT_ONCE):
-            values = list(chain.from_iterable(rows[start : start + _AT_ONCE]))
-            inserted += driver.execute(_INSERT_SEVERAL, values).rowcount
-        if several < len(rows):
-            inserted += driver.executemany(_INSERT_EVENTS, rows[several:]).rowcount
+        for start in range(0, len(rows), _AT_ONCE):
+            batch = rows[start : start + _AT_ONCE]
+            inserted += driver.execute(_insert_events(len(batch)), list(chain.from_iterable(batch))).rowcount
         self._pages += len(rows) // 16 + 1
         return inserted
 
@@ -218,6 +219,20 @@ class SQLite(Backend):
             if size < 0:
                 return found, True
         return found, False
+
+    def stream_events(self, connection: Connection, recording_id: UUID) -> Iterator[Sequence[tuple[Any, ...]]]:
+        cursor = _driver(connection).execute(_page(0), (recording_id.bytes, _FIRST))
+        while batch := cursor.fetchmany(_AT_A_TIME):
+            yield batch
+
+    @contextlib.contextmanager
+    def any_text(self, connection: Connection) -> Iterator[None]:
+        driver = _driver(connection)
+        driver.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+        try:
+            yield
+        finally:
+            driver.text_factory = str
 
     # -- who is alive --------------------------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -132,6 +133,12 @@ class Statements:
         )
         #: `recording`: away with it.
         self.no_lease = delete(leases).where(leases.c.recording_id == id_parameter("recording"))
+        #: `recording`, `now`: something about the recording was written.
+        self.changed = (
+            update(readings)
+            .where(readings.c.recording_id == id_parameter("recording"))
+            .values(changed_at=_given(readings, "changed_at", "now"))
+        )
         self.no_reading = delete(readings).where(readings.c.recording_id == id_parameter("recording"))
 
 
@@ -183,6 +190,7 @@ def _reading_due() -> Select[Any]:
         "run_id": recordings.c.recording_id,
         "reader_version": literal(0),
         "read_at": _given(readings, "read_at"),
+        "changed_at": _given(readings, "read_at"),
         "superseded": false(),
         "dialect": recordings.c.dialect,
         "status": case((endings.c.recording_id.is_(None), Status.IN_PROGRESS.value), else_=Status.UNKNOWN.value),

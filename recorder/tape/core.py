@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 from urllib.parse import urlsplit
 
-from recorder import config
+from recorder import config, match, redact
 from recorder.errors import RecorderError, UsageError
 from recorder.recording import Transport
 from recorder.tape import account, files, guard
@@ -25,6 +25,7 @@ from recorder.tape.deck import Deck, Track
 from recorder.tape.options import KNOWN_HOSTS, Options, age
 from recorder.tape.player import Ledger, Played, TapePlayer
 from recorder.tape.runs import Exchange, TapeRun, runs_of
+from recorder.transport.hosts import Hosts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,6 +52,7 @@ _BASE_URLS: Final = (
 )
 #: Without a key SDKs do not even begin; nobody looks at it when they are answered from a file.
 _KEYS: Final = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
+_NO_KEY: Final = "unused"
 
 #: Seconds that recordings are waited for when a tape is asked for its runs, or stops.
 _PATIENCE: Final = 20.0
@@ -94,6 +96,7 @@ class Tape:
         self.path = Path(path)
         self.options = _only_replayed(options or Options())
         self.ledger = Ledger()
+        self._claims = match.Claims()
         self._how = again
         self._given = deck
         self._deck = deck or Deck()
@@ -178,9 +181,12 @@ class Tape:
         if self._state != "started" or self._handle is None:
             return self._kept
         self._handle.flush(_PATIENCE)
+        return self._in_store(readonly=True)
+
+    def _in_store(self, *, readonly: bool) -> list[Track]:
         from recorder.store import Store
 
-        with Store.open(self._store, readonly=True) as store:
+        with Store.open(self._store, readonly=readonly) as store:
             return files.taken(store)
 
     # -- taking calls --------------------------------------------------------------------------------------------------
@@ -216,7 +222,7 @@ class Tape:
         environment, _ = child_environment(self._routes(), self.base_url, os.environ)
         if self._handle is None:
             for name in _KEYS:
-                environment.setdefault(name, "unused")
+                environment[name] = environment.get(name) or _NO_KEY
         return environment
 
     def _routes(self) -> Routes:
@@ -229,11 +235,11 @@ class Tape:
         if self._serving is None:
             from recorder.tape import serving
 
-            if self._handle is not None and self._replay is not None:
-                raise UsageError("mode new has no server: use mode record, or give the client to tape.instrument")
-            routes = self._routes()
-            if self._handle is not None:
-                make = serving.recording_service(self._handle.sink, routes)
+            routes, handle = self._routes(), self._handle
+            if self._replay is None and handle is not None:
+                make = serving.recording_service(handle.sink, routes)
+            elif handle is not None:
+                make = serving.adding_service(self._player(in_process=False), routes, handle.sink)
             else:
                 make = serving.replaying_service(self._player(in_process=False), routes, self._faults())
             self._serving = serving.Serving(make)
@@ -244,6 +250,8 @@ class Tape:
 
     def start(self, *, patch: bool = True) -> Self:
         """Read the file; with `patch`, take what all clients of this process send to the hosts of the options.
+
+        Where nothing is recorded, absent keys of the SDKs are made up until the tape stops.
 
         Raises UsageError for a file that is none, and for options that cannot be.
         """
@@ -261,6 +269,8 @@ class Tape:
 
     def _begin(self) -> None:
         mode, exists = self.mode, self._given is not None or self.path.exists()
+        if self._given is None:
+            files.note(self.path)
         if exists and self._given is None and mode != "live":
             self._deck = Deck(files.load(self.path))
         if mode in ("record", "new", "live") or (mode == "once" and not exists):
@@ -269,6 +279,20 @@ class Tape:
             from recorder.handle import Replay
 
             self._replay = Replay(self._player())
+        if self._handle is None:
+            self._make_up_keys()
+
+    def _make_up_keys(self) -> None:
+        """Absent keys that the recordings' SDKs want; of all SDKs where there are none.
+
+        Not more: some programs choose a provider by the keys that they find.
+        """
+        wanted = {_key_of(one) for one in self._deck.recordings} or set(_KEYS)
+        for name in sorted(wanted):
+            before = os.environ.get(name)
+            if not before:  # empty: a CI's secret that is not there
+                os.environ[name] = _NO_KEY
+                self._taking.callback(_take_back, name, before)
 
     def _recording_handle(self) -> Handle:
         from recorder.handle import open as open_recorder
@@ -286,6 +310,7 @@ class Tape:
             ignore=rule.ignore,
             match_headers=rule.headers,
             normalise=rule.normalise,
+            redact=self.options.redact,
         )
 
     @property
@@ -298,6 +323,7 @@ class Tape:
         return TapePlayer(
             self._deck,
             self.ledger,
+            claims=self._claims,
             faults=self._faults() if in_process else None,
             hands_on=self.mode == "new",
             where=self._where,
@@ -305,7 +331,13 @@ class Tape:
             chunks=options.chunks,
             repeat=options.repeat,
             rule=options.rule,
+            withheld=self._redactor,
         )
+
+    def _redactor(self) -> redact.Redactor:
+        """What is withheld from this tape: what its options say, and what the settings say for all that is recorded."""
+        rules, hooks = redact.split(self.options.redact)
+        return redact.Redactor(config.load(redact=rules).redact or rules or (), hooks)
 
     def _faults(self) -> Faults | None:
         if self._faults_made is None and self.options.fault:
@@ -328,8 +360,10 @@ class Tape:
         if not replays and not blocks:
             return
 
+        listed = Hosts(hosts)
+
         def refuses(host: str, port: int | None) -> bool:
-            return replays if guard.names(hosts, host, port) else blocks
+            return replays if listed.has(host, port) else blocks
 
         made = guard.Guard(refuses, self.ledger.closed)
         made.enter()
@@ -347,11 +381,7 @@ class Tape:
             self._taking.close()
             if self._handle is not None:
                 self._handle.close(_PATIENCE)
-                self._state = "stopped"
-                from recorder.store import Store
-
-                with Store.open(self._store) as store:
-                    self._kept = files.taken(store)
+                self._kept = self._in_store(readonly=False)  # what is still open is sealed
         finally:
             self._state = "stopped"
             if self._folder is not None:
@@ -373,9 +403,10 @@ class Tape:
     @property
     def misses(self) -> str | None:
         """What is to be said about requests that nothing answered, whoever swallowed the exception; None: none."""
-        missed, closed = list(self.ledger.missed), list(dict.fromkeys(self.ledger.refused_hosts))
+        missed = list(self.ledger.missed)
         told = [account.missed(missed, self._deck, self._shown, self._again)] if missed else []
-        told += [account.closed(host) for host in closed]
+        told += [f"{request} {why}" for request, why in dict.fromkeys(self.ledger.refusals)]
+        told += [account.closed(host) for host in dict.fromkeys(self.ledger.closed_hosts)]
         return "\n".join(told) or None
 
     def check(self) -> None:
@@ -467,6 +498,22 @@ def _environment_hosts() -> Iterator[str]:
     for name in _BASE_URLS:
         with contextlib.suppress(UsageError, ValueError):  # an SDK will say what is wrong with it
             yield from config.hosts(filter(None, [urlsplit(os.environ.get(name, "")).netloc.rpartition("@")[2]]))
+
+
+def _key_of(recording: Recording) -> str:
+    """The variable in which the SDK that made this request looks for its key."""
+    anthropic = recording.dialect == "messages" or "anthropic" in recording.origin
+    return "ANTHROPIC_API_KEY" if anthropic else "OPENAI_API_KEY"
+
+
+def _take_back(name: str, before: str | None) -> None:
+    """Undo a made-up key, unless somebody has set another one since."""
+    if os.environ.get(name) != _NO_KEY:
+        return
+    if before is None:
+        del os.environ[name]
+    else:
+        os.environ[name] = before
 
 
 def _exchange(played: Played, deck: Deck) -> Exchange:

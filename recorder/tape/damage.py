@@ -8,7 +8,6 @@ attempt gets the one that this one would have had.
 from __future__ import annotations
 
 import http
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -19,8 +18,18 @@ from recorder.capture import Capture
 from recorder.recording import Captured, Ending, Event, Head, Recording, Request, Transport
 from recorder.replay import Chunk, Pacer, Playback
 from recorder.replay_server import Faults
-from recorder.replay_server.faults import BEFORE_HEAD, Break, Fault, Meeting, place, split, spoiled
-from recorder.tape.deck import Deck
+from recorder.replay_server.faults import (
+    BEFORE_HEAD,
+    Break,
+    Fault,
+    Meeting,
+    Spoil,
+    is_spoiled,
+    place,
+    refusal,
+    split,
+    spoiled,
+)
 
 __all__ = ["Damaged", "damaged"]
 
@@ -43,17 +52,16 @@ _SAID: Final[dict[str, tuple[Transport, str, str, str]]] = {
 }
 
 
-def damaged(playback: Playback, meetings: Sequence[Meeting], faults: Faults, deck: Deck) -> Damaged:
+def damaged(playback: Playback, meetings: Sequence[Meeting], faults: Faults) -> Damaged:
     """The playback with the faults that meet this request."""
     for fault, _, _ in meetings:
         if fault.what == "status":
             faults.happens(fault)
             return _Refused(playback, fault)
-    recording_id = playback.recording.recording_id
-    breaks, spoils = place(meetings, lambda: deck.events(recording_id), playback.ending.wire_bytes)
+    breaks, spoils = place(meetings, playback.events, playback.size)
     for spoil in spoils:
         faults.happens(spoil.fault)
-    return _Broken(playback, faults, breaks, [spoil.offset for spoil in spoils])
+    return _Broken(playback, faults, breaks, spoils)
 
 
 class Damaged(Playback):
@@ -86,18 +94,9 @@ class _Refused(Damaged):
 
     def __init__(self, inner: Playback, fault: Fault) -> None:
         super().__init__(inner, spoiled=True)
-        status = fault.status or 500
-        error = {
-            "message": f"recorder: the fault {fault.text}",
-            "type": "injected_fault",
-            "param": None,
-            "code": "fault",
-        }
-        self._document = json.dumps({"type": "error", "error": error}).encode("ascii")
-        headers = [("content-type", "application/json"), ("content-length", str(len(self._document)))]
-        if fault.seconds is not None:
-            headers.append(("retry-after", f"{fault.seconds:g}"))
-        self.head = Head(status, _reason(status), "HTTP/1.1", tuple(headers))
+        status, headers, self._document = refusal(fault)
+        own = (("content-type", "application/json"), ("content-length", str(len(self._document))))
+        self.head = Head(status, _reason(status), "HTTP/1.1", (*own, *headers))
         self.head_due_us = 0
         self.infos, self.info_due_us = (), ()
         self.whole = True
@@ -127,10 +126,10 @@ class _Broken(Damaged):
 
     __slots__ = ("_faults", "_pacer", "_spoils", "_stalls", "_stop")
 
-    def __init__(self, inner: Playback, faults: Faults, breaks: list[Break], spoils: list[int]) -> None:
-        super().__init__(inner, spoiled=bool(spoils) or any(one.fault.ends for one in breaks))
+    def __init__(self, inner: Playback, faults: Faults, breaks: list[Break], spoils: list[Spoil]) -> None:
+        super().__init__(inner, spoiled=is_spoiled(breaks, spoils))
         self._faults = faults
-        self._spoils = spoils
+        self._spoils = [spoil.offset for spoil in spoils]
         self._pacer: _Holding | None = None
         self._stalls = [one for one in breaks if not one.fault.ends]
         self._stop = next((one for one in breaks if one.fault.ends), None)

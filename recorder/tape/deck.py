@@ -1,4 +1,4 @@
-"""The recordings of one file in memory, asked as a store is asked by a `Player`.
+"""The recordings of one file in memory, asked as a store is asked by a `Player`: a `recorder.replay.Source`.
 
 A test holds a handful of recordings and must not pay for a database: to make one, even in memory, takes ten times as
 long as to read and play a file. What a Player asks of a store is answered here from a few dicts. Nothing is written.
@@ -27,8 +27,10 @@ class Track(NamedTuple):
 class Deck:
     """The recordings of a file. Any thread may use it."""
 
-    #: Claims of a session are not shared with other processes: see `recorder.replay.sessions`.
-    url = ":memory:"
+    @property
+    def url(self) -> str:
+        """Claims of a session are not shared with other processes: see `recorder.replay.sessions`."""
+        return ":memory:"
 
     def __init__(self, tracks: Iterable[Track] = ()) -> None:
         self.tracks = {track.recording.recording_id: track for track in tracks}

@@ -10,28 +10,17 @@ from __future__ import annotations
 import ipaddress
 import socket
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final
 
 from recorder.errors import ReplayMiss
 
-__all__ = ["Guard", "names"]
+__all__ = ["Guard"]
 
 _LOCK: Final = threading.Lock()
 _GUARDS: list[Guard] = []
 _ORIGINAL: list[Callable[..., Any]] = []
-
-
-def names(hosts: Iterable[str], host: str, port: int | None) -> bool:
-    """Whether a list of hosts (`name`, `name:port`, `*.name`) has this one."""
-    for named in hosts:
-        if named.startswith("*."):
-            if host.endswith(named[1:]) and len(host) > len(named) - 1:
-                return True
-        elif named in (host, f"{host}:{port}"):
-            return True
-    return False
 
 
 class Guard:

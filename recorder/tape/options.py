@@ -1,8 +1,8 @@
 """What a tape is told: its mode, whose calls it takes, how it answers, and what must hold at its end.
 
 Values come in layers (a test's marker, the command line, a fixture, the configuration file). Of a plain value the
-nearest layer's holds; lists add up, so that no layer can take away what another one asked for. What is never stored
-is nobody's option here: `recorder.redact` has that list alone. Pure; it knows neither pytest nor files.
+nearest layer's holds; lists add up, so that no layer can take away what another one asked for. So it is with what is
+never stored: options add to what `recorder.redact` withholds by itself. Pure; it knows neither pytest nor files.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any, Final, Literal, TypeAlias, cast, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
+from urllib.parse import urlsplit
 
 from recorder import config, match
 from recorder.errors import UsageError
+from recorder.redact import Hook, Redactor, split
 
-__all__ = ["KNOWN_HOSTS", "MODES", "Mode", "Options", "age"]
+__all__ = ["KNOWN_HOSTS", "MODES", "Mode", "Options", "age", "is_telemetry"]
 
 #: replay: answered from the file, never from the network. once: recorded where there is no file, else replayed.
 #: record: recorded, and put in the file's place after the test has passed. new: replayed, and what the file has no
@@ -27,11 +29,13 @@ MODES: Final[tuple[str, ...]] = get_args(Mode)
 #: Whose calls a tape takes when nothing else is said: the hosts of the public LLM APIs (each provider's reference).
 KNOWN_HOSTS: Final = (
     "*.api.cognitive.microsoft.com",
-    "*.aiplatform.googleapis.com",
+    "*-aiplatform.googleapis.com",
+    "*.api.openai.com",
     "*.cognitiveservices.azure.com",
     "*.models.ai.azure.com",
     "*.openai.azure.com",
     "*.services.ai.azure.com",
+    "aiplatform.*.rep.googleapis.com",
     "aiplatform.googleapis.com",
     "api.anthropic.com",
     "api.cerebras.ai",
@@ -44,9 +48,14 @@ KNOWN_HOSTS: Final = (
     "api.perplexity.ai",
     "api.together.xyz",
     "api.x.ai",
+    "bedrock-runtime.*.amazonaws.com",
     "generativelanguage.googleapis.com",
     "openrouter.ai",
 )
+
+#: Where SDKs upload what they noted of themselves, from threads of their own and whenever they like: no call of a test.
+#: (openai-agents, tracing/processors.py)
+_TELEMETRY: Final = ("/v1/traces/ingest",)
 
 _AGE: Final = re.compile(r"\s*([0-9]{1,6})\s*([smhdw])\s*")
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -58,6 +67,11 @@ _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "stale": ("error", "warn"),
     "unused": ("error", "warn", "ignore"),
 }
+
+
+def is_telemetry(url: str) -> bool:
+    """Whether a request is an SDK's own, which no tape takes."""
+    return urlsplit(url).path.endswith(_TELEMETRY)
 
 
 def age(text: str) -> int:
@@ -76,6 +90,7 @@ class Options:
         `name:port` or `*.name`. others: calls to all other hosts `pass`, or are blocked (`block`).
     ignore, match_headers, normalise: what of a request counts, see `recorder.match.Rule`.
     repeat, pace, chunks, fault: how it is answered, see `recorder.replay.Player` and `recorder replay --fault`.
+    redact: what is never stored, beside what never is: rules and functions, see `recorder.redact.Redactor`.
     unused: what happens where a recording was not used (error, warn, ignore). max_age: how old recordings may be, such
         as `90d`; stale: what happens to a test with an older one (error, warn).
     upstreams: `NAME=URL`, what the tape's server forwards to while it records; default: what the environment's base
@@ -94,6 +109,7 @@ class Options:
     pace: str | float = "instant"
     chunks: str = "recorded"
     fault: tuple[str, ...] = ()
+    redact: tuple[str | Hook, ...] = ()
     unused: Literal["error", "warn", "ignore"] = "error"
     max_age: str | None = None
     stale: Literal["error", "warn"] = "warn"
@@ -106,6 +122,9 @@ class Options:
                 raise UsageError(f"{name} {value!r} is none of {', '.join(words)}")
         if self.max_age is not None:
             age(self.max_age)
+        if self.redact:
+            rules, hooks = split(self.redact)
+            Redactor(rules or (), hooks)
         if self.hosts:
             object.__setattr__(self, "hosts", tuple(map(_host, self.hosts)))
 
@@ -122,7 +141,7 @@ class Options:
                 if value is None:
                     continue
                 if isinstance(known[name].default, tuple):
-                    given[name] = (*given.get(name, ()), *_texts(name, value))
+                    given[name] = (*given.get(name, ()), *_items(name, value))
                 else:
                     given.setdefault(name, value)
         lists = {name: _unique(value) for name, value in given.items() if isinstance(value, tuple)}
@@ -134,17 +153,20 @@ class Options:
         return match.Rule(self.ignore, self.match_headers, self.normalise)
 
 
-def _texts(name: str, value: object) -> tuple[str, ...]:
-    if isinstance(value, str):
+def _items(name: str, value: object) -> tuple[Any, ...]:
+    def fits(one: object) -> bool:
+        return isinstance(one, str) or (name == "redact" and callable(one))
+
+    if fits(value):
         return (value,)
     if isinstance(value, Iterable):
         found = tuple(value)
-        if all(isinstance(one, str) for one in found):
-            return cast("tuple[str, ...]", found)
+        if all(map(fits, found)):
+            return found
     raise UsageError(f"option {name!r} is wrong: it must be a text or a list of texts")
 
 
-def _unique(values: Iterable[str]) -> tuple[str, ...]:
+def _unique(values: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(values))
 
 

@@ -6,19 +6,20 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from recorder import redact
+from recorder import match, redact
+from recorder.errors import ReplayMiss
 from recorder.recording import Recording, Request
 from recorder.replay import Miss, Playback, Player
 from recorder.tape import account
 from recorder.tape.deck import Deck
+from recorder.tape.options import is_telemetry
 
 if TYPE_CHECKING:
     from recorder.replay_server import Faults
     from recorder.replay_server.faults import Meeting
-    from recorder.store import Store
     from recorder.tape.damage import Damaged
 
 __all__ = ["Ledger", "Played", "TapePlayer"]
@@ -42,7 +43,8 @@ class Ledger:
     def __init__(self) -> None:
         self.played: list[Played] = []
         self.missed: list[Miss] = []
-        self.refused_hosts: list[str] = []
+        self.refusals: list[tuple[str, str]] = []
+        self.closed_hosts: list[str] = []
         self._lock = threading.Lock()
 
     def answered(self, asked: Request, recording: Recording, damaged: Damaged | None = None) -> None:
@@ -51,15 +53,20 @@ class Ledger:
         with self._lock:
             self.played.append(Played(kept, recording, time.time_ns() // 1000, damaged))
 
-    def refused(self, miss: Miss) -> None:
+    def unanswered(self, miss: Miss) -> None:
         """Nothing answers."""
         with self._lock:
             self.missed.append(miss)
 
+    def refused(self, request: str, why: str) -> None:
+        """A request may not go where it wants to go."""
+        with self._lock:
+            self.refusals.append((request, why))
+
     def closed(self, host: str) -> None:
         """A client that no tape can take wanted this host."""
         with self._lock:
-            self.refused_hosts.append(host)
+            self.closed_hosts.append(host)
 
     @property
     def used(self) -> set[UUID]:
@@ -71,9 +78,10 @@ class Ledger:
 class TapePlayer(Player):
     """Answers from a deck and writes down what it did.
 
-    `faults` are put on top of what is played in process; a server puts them on by itself. `hands_on`: a request that
-    nothing answers is no miss but goes on to the transport below, which records it. What `where` gives ends the message
-    of a miss.
+    `withheld` gives what was withheld from the file: asked where a request is found nowhere, because settings are read
+    for it. `claims`: whose turn it is, where several players answer from one deck. `faults` are put on top of what is
+    played in process; a server puts them on by itself. `hands_on`: a request that nothing answers is no miss but goes
+    on to the transport below, which records it. What `where` gives ends the message of a miss.
     """
 
     def __init__(
@@ -81,13 +89,16 @@ class TapePlayer(Player):
         deck: Deck,
         ledger: Ledger,
         *,
+        claims: match.Claims | None = None,
+        withheld: Callable[[], redact.Redactor] | None = None,
         faults: Faults | None = None,
         hands_on: bool = False,
         where: Callable[[], str] = str,
         **options: Any,
     ) -> None:
-        # A deck answers all that a player asks of a store.
-        super().__init__(cast("Store", deck), include_partial=True, **options)
+        super().__init__(deck, include_partial=True, **options)
+        self._claims = claims or match.Claims()
+        self._withheld = withheld
         self.deck = deck
         self.ledger = ledger
         self.hands_on = hands_on
@@ -99,6 +110,8 @@ class TapePlayer(Player):
         self, request: Request, *, session: str | None = None, others: Sequence[str] = (), use_up: bool = True
     ) -> Recording:
         __tracebackhide__ = True
+        if is_telemetry(request.url):
+            raise ReplayMiss("what an SDK tells of itself is on no tape, and goes nowhere while a tape replays")
         meetings = self._faults.next(session) if self._faults is not None else []
         try:
             found = super().find(request, session=session, others=others, use_up=use_up and not meetings)
@@ -114,11 +127,20 @@ class TapePlayer(Player):
                 nearest=miss.nearest,
                 differences=miss.differences,
             )
-            self.ledger.refused(told)
+            self.ledger.unanswered(told)
             raise told from None
         self._met.playback = damaged
         self.ledger.answered(request, found, damaged)
         return found
+
+    def stored(self, request: Request) -> Request:
+        if self._withheld is not None:
+            self.redactor = self._withheld()
+        return super().stored(request)
+
+    def refused(self, request: str, why: str) -> None:
+        """The test has to hear of it, whoever swallows the exception."""
+        self.ledger.refused(request, why)
 
     def _said(self, miss: Miss) -> str:
         """The message with the recording's place in the file for its id, which no file has."""
@@ -132,7 +154,7 @@ class TapePlayer(Player):
             return None
         from recorder.tape.damage import damaged
 
-        return damaged(super().play(found), meetings, self._faults, self.deck)
+        return damaged(super().play(found), meetings, self._faults)
 
     def play(self, recording: Recording) -> Playback:
         """The recording on its way out, as it was just found: with the faults that meet the request."""

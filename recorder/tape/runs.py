@@ -7,14 +7,13 @@ files and no clients.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
-from recorder import reader, sse
-from recorder.dialects import by_name
+from recorder import reader
+from recorder.reader.brought import ToolCall, name_of, said_so_far, tool_calls
 from recorder.recording import Event, Kind, Reading, Recording, Status
 
 __all__ = ["Exchange", "TapeRun", "ToolCall", "Usage", "runs_of"]
@@ -32,19 +31,6 @@ class Usage(NamedTuple):
     total_tokens: int | None
 
 
-class ToolCall(NamedTuple):
-    """One call that the model asked for. `arguments` is the text as the model wrote it; None where it wrote none."""
-
-    name: str | None
-    arguments: str | None
-    id: str | None = None
-
-    @property
-    def input(self) -> Any:
-        """The arguments as a value. Raises ValueError where they are no JSON (cut off, or a custom tool's text)."""
-        return json.loads(self.arguments or "null")
-
-
 @dataclass(frozen=True)
 class Exchange:
     """One request, the recording that has its answer, and the recording's events."""
@@ -60,16 +46,7 @@ class Exchange:
     @cached_property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """What the model called in this very answer."""
-        content = self.reading.facts.get("content")
-        told = content.get("tool_calls") if isinstance(content, Mapping) else None
-        if told:
-            return tuple(
-                ToolCall(call.get("name"), call.get("arguments"), call.get("id"))
-                for call in told
-                if not call.get("earlier")
-            )
-        said = by_name(self.reading.dialect).read(self.recording, self.events).spoken
-        return tuple(ToolCall(one.name, one.text) for one in said if one.kind in ("arguments", "input"))
+        return tool_calls(said_so_far(self.recording, self.events)[0])
 
     @cached_property
     def skeleton(self) -> tuple[tuple[str, int], ...]:
@@ -77,7 +54,7 @@ class Exchange:
         names: list[tuple[str, int]] = []
         for event in self.events:
             if event.kind == Kind.SSE:
-                name = _event_name(event)
+                name = name_of(event)
                 if names and names[-1][0] == name:
                     names[-1] = (name, names[-1][1] + 1)
                 else:
@@ -86,13 +63,6 @@ class Exchange:
             return tuple(names)
         ending = self.recording.ending
         return ((f"HTTP {None if ending is None else ending.http_status}", 1),)
-
-
-def _event_name(event: Event) -> str:
-    payload = sse.payload(event.type, event.data, event.raw)
-    if payload is not None and payload.startswith(b"[DONE]"):
-        return "[DONE]"
-    return sse.event_name(event.type, event.raw) or "message"
 
 
 class TapeRun:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recorder.replay_server import Faults
     from recorder.transport.exchange import Sink
 
-__all__ = ["Serving", "recording_service", "replaying_service"]
+__all__ = ["Serving", "adding_service", "recording_service", "replaying_service"]
 
 #: Seconds for the server to listen, and to end.
 _PATIENCE: Final = 10.0
@@ -89,6 +89,35 @@ def replaying_service(player: Player, routes: Routes, faults: Faults | None) -> 
         return Service(player, mounts=Mounts({route.name: route.prefix for route in routes.all}), faults=faults)
 
     return make
+
+
+def adding_service(player: Player, routes: Routes, sink: Sink) -> Callable[[], Any]:
+    """What makes a server that answers from a tape, and forwards and records what the tape has no answer for."""
+    proxy = recording_service(sink, routes)
+
+    def make() -> Any:
+        from recorder.replay_server import Mounts, Service
+
+        behind = proxy()
+        mounts = Mounts({route.name: route.prefix for route in routes.all})
+        return _Both(Service(player, mounts=mounts, onward=behind.serve), behind)
+
+    return make
+
+
+class _Both:
+    """A server, and what stands behind it, which does not listen by itself."""
+
+    def __init__(self, front: Service, behind: Service) -> None:
+        self._front = front
+        self._behind = behind
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        return await self._front.start(host, port)
+
+    def abort(self) -> None:
+        self._front.abort()
+        self._behind.abort()
 
 
 def recording_service(sink: Sink, routes: Routes) -> Callable[[], Any]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from recorder import exchange
 from recorder.errors import NotFound, ReplayMiss, UsageError
-from recorder.tape import account
+from recorder.tape import account, files
 from recorder.tape.core import Tape, TapeError
 from recorder.tape.deck import Deck, Track
 from recorder.tape.options import Options
@@ -104,8 +104,9 @@ def _cases(source: str | os.PathLike[str], filters: dict[str, Any]) -> Iterator[
     if "://" not in str(source) and (path.is_dir() or path.suffix == _SUFFIX):
         if filters:
             raise UsageError("filters are for stores: name the files, or a store")
-        files = sorted(path.rglob(f"*{_SUFFIX}")) if path.is_dir() else [path]
-        for file in files:
+        found = sorted(path.rglob(f"*{_SUFFIX}")) if path.is_dir() else [path]
+        for file in found:
+            files.note(file)
             tracks = [Track(*entry) for entry in exchange.read(file)]
             for run in runs_of(Exchange(*track) for track in tracks):
                 yield str(file), [Track(one.recording, one.events) for one in run.exchanges]

@@ -1,4 +1,4 @@
-"""Capture and replay inside a client: transports for httpx and httpx2 and for azure-core, and whose call it is.
+"""Capture and replay inside a client of httpx, httpx2, requests, aiohttp or azure-core, and whose call it is.
 
 Each client library has one module here, which is bound to the library that the application has loaded. Importing this
 package loads none of them.

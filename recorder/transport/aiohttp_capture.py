@@ -17,7 +17,7 @@ from weakref import ref
 from recorder.recording import Head, HeaderList, Request, Transport
 
 from .below import Call, Choose, Exchange, always, header_list, mixed, standing_in
-from .exchange import BODY_LIMIT, RecordingLayer, Sink, Upload, guarded
+from .exchange import BODY_LIMIT, Around, RecordingLayer, Sink, Upload, guarded
 
 __all__ = [
     "OwnRequests",
@@ -127,17 +127,12 @@ def is_recording(session: Any) -> bool:
     return isinstance(session, _RecordingSession)
 
 
-class _Connector:
-    """Is taken for the connector around which it stands."""
+class _Connector(Around):
+    """A connector that begins an exchange for each request."""
 
     def __init__(self, inner: Any, call: Call) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._call = call
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_inner":
-            raise AttributeError(name)
-        return getattr(self._inner, name)
 
     async def connect(self, request: Any, *args: Any, **options: Any) -> Any:
         attempt = guarded(_attempt, self._call, request)
@@ -298,17 +293,12 @@ def _forget(payload: Any) -> None:
         vars(payload).pop(name, None)
 
 
-class _Writer:
+class _Writer(Around):
     """Writes to the connection, and notes it."""
 
     def __init__(self, inner: Any, upload: Upload) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._upload = upload
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_inner":
-            raise AttributeError(name)
-        return getattr(self._inner, name)
 
     async def write(self, chunk: Any, *args: Any, **options: Any) -> None:
         self._upload.add(chunk)
@@ -355,19 +345,14 @@ def _head(response: Any) -> Head:
     return Head(response.status, response.reason or "", named, header_list(response.raw_headers))
 
 
-class _Noted:
+class _Noted(Around):
     """A reader's timer, and the exchange whose body it reads: readers have no other place to keep one."""
 
     def __init__(self, inner: Any, exchange: Exchange) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.exchange = exchange
         #: How many chunks that wait in the reader were noted: the one that is read from, and those that were put back.
         self.begun = 0
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_inner":
-            raise AttributeError(name)
-        return getattr(self._inner, name)
 
     def __enter__(self) -> Any:
         return self._inner.__enter__()

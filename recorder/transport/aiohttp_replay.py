@@ -21,16 +21,13 @@ from recorder.redact import REDACTED
 from .aiohttp_capture import AlwaysConnected, OwnRequests, StandIn, decoded, headers_of, written
 from .below import mixed, standing_in
 from .chains import failure, why
-from .exchange import ReplayLayer, hands_on
+from .exchange import Around, ReplayLayer, hands_on
 from .loud import loud
 
 if TYPE_CHECKING:
     from recorder.replay import Pacer, Playback, Player
 
 __all__ = ["PlayedRequests", "is_playing", "play", "sessions"]
-
-#: Seconds that a client is left in silence where a recording's client left: time to leave again.
-_SILENCE: Final = 5.0
 
 #: A replay lets others run after this many chunks that were due already.
 _TURN: Final = 16
@@ -156,16 +153,8 @@ class _PlayingSession(StandIn):
         """It is the real one that must be closed."""
 
 
-class _Jar:
+class _Jar(Around):
     """Gives the cookies of the jar around which it stands, and takes none whose values are withheld."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_inner":
-            raise AttributeError(name)
-        return getattr(self._inner, name)
 
     def update_cookies_from_headers(self, headers: Any, url: Any) -> None:
         kept = [header for header in headers if header != REDACTED]
@@ -300,10 +289,10 @@ class _Playing:
         await asyncio.sleep(0)
         with response._timer:
             if playback.head is None:
-                await wait(self._pacer, playback.ending.elapsed_us)
+                await self._pacer.until(playback.ending.elapsed_us, asyncio.sleep)
                 await _stay_silent(playback)
                 raise _failure(playback)
-            await wait(self._pacer, playback.head_due_us or 0)
+            await self._pacer.until(playback.head_due_us or 0, asyncio.sleep)
         _fill(response, playback.head)
         reader = self._reader(response, playback.head, protocol)
         response.content = decoded(reader, response) if protocol.recorder_decompress else reader
@@ -371,7 +360,7 @@ class _PlayedReader:
                 await self._end()
                 return
             due_us, chunk = self._next
-            await wait(self._pacer, due_us)
+            await self._pacer.until(due_us, asyncio.sleep)
             self._given += 1
             if not self._given % _TURN:
                 await asyncio.sleep(0)  # others get their turn, as they would while a network is read
@@ -383,7 +372,7 @@ class _PlayedReader:
 
     async def _end(self) -> None:
         made: Any = self
-        await wait(self._pacer, self._playback.ending.elapsed_us)
+        await self._pacer.until(self._playback.ending.elapsed_us, asyncio.sleep)
         if self._playback.finish == Transport.EOF:
             made.feed_eof()
             return
@@ -417,9 +406,6 @@ def _failure(playback: Playback) -> Exception:
 async def _stay_silent(playback: Playback) -> None:
     """Where the recording's client left, nobody knows what would have come: give this one the time to leave, too."""
     if playback.finish == Transport.CLIENT_CLOSED:
-        await asyncio.sleep(_SILENCE)
+        from recorder.replay import SILENCE
 
-
-async def wait(pacer: Pacer, due_us: int) -> None:
-    if (left := pacer.left(due_us)) > 0:
-        await asyncio.sleep(left)
+        await asyncio.sleep(SILENCE)

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from recorder.recording import Request, uuid7
 
 from .below import Call, Choose, header_list
+from .exchange import Around
 
 __all__ = ["call_of", "stand_in", "watch"]
 
@@ -89,20 +90,15 @@ def watch(response: Any, call: Call) -> None:
     response._stream_download_generator = watched
 
 
-class _WatchedBase:
+class _WatchedBase(Around):
     """A stream that is read once: where it is dropped, nobody reads the rest, though aiohttp's response may live on."""
 
     def __init__(self, stream: Any, call: Call) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._call = call
 
     def __len__(self) -> int:
-        return len(self._stream)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_stream":
-            raise AttributeError(name)
-        return getattr(self._stream, name)
+        return len(self._inner)
 
     def __del__(self) -> None:
         self._call.closed()
@@ -115,7 +111,7 @@ class _Watched(_WatchedBase):
     def __next__(self) -> bytes:
         self._call.watched = True
         try:
-            chunk: bytes = next(self._stream)
+            chunk: bytes = next(self._inner)
         except StopIteration:
             raise
         except BaseException as error:
@@ -133,7 +129,7 @@ class _AsyncWatched(_WatchedBase):
     async def __anext__(self) -> bytes:
         self._call.watched = True
         try:
-            chunk: bytes = await self._stream.__anext__()
+            chunk: bytes = await self._inner.__anext__()
         except StopAsyncIteration:
             raise
         except BaseException as error:

@@ -19,8 +19,8 @@ from recorder.recording import Captured, Head, HeaderList, Request, Transport
 from recorder.writer import Tap
 
 from .caller import call_of
-from .chains import described, ending
-from .exchange import Sink, begin, guarded
+from .chains import ending
+from .exchange import Sink, begin, describe, guarded
 
 __all__ = ["Call", "Choose", "Exchange", "always", "behind", "header_list", "mixed", "standing_in"]
 
@@ -198,7 +198,7 @@ class Exchange:
         how = guarded(lambda: ending(error, answered=self._answered)) or Transport.ERROR
         if how is Transport.CLIENT_CLOSED:
             return how, {}
-        return how, guarded(described, error, self._sent) or {}
+        return how, guarded(describe, error, self._sent) or {}
 
     def __del__(self) -> None:
         self.settle()

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from recorder.recording import HeaderList, Transport
+from recorder.recording import Transport
 
-from .exchange import describe
+from .exchange import causes
 
 if TYPE_CHECKING:
     from recorder.replay import Playback
 
-__all__ = ["described", "ending", "failure", "links", "why", "worded"]
+__all__ = ["ending", "failure", "is_told", "links", "why", "worded"]
 
 #: Names of exceptions, of any module, whose presence in a chain decides; the first line that has one wins.
 _MEANING: Final = (
@@ -58,7 +58,7 @@ def ending(error: BaseException, *, answered: bool) -> Transport:
     """How the transport ended by this exception. What is no `Exception` (a cancellation) is the client leaving."""
     if not isinstance(error, Exception):
         return Transport.CLIENT_CLOSED
-    chain = list(_chain(error))
+    chain = list(causes(error))
     names = {base.__name__ for link in chain for base in type(link).__mro__}
     if not answered and "SSLError" in names:
         return Transport.CONNECT_ERROR
@@ -75,26 +75,6 @@ def ending(error: BaseException, *, answered: bool) -> Transport:
 def _is_os_error(error: BaseException) -> bool:
     """Whether the operating system said it: all exceptions of requests are OSErrors, too."""
     return isinstance(error, OSError) and type(error).__module__ in ("builtins", "socket", "ssl")
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The exception and what caused it. Azure names the cause in an attribute where it raises outside of `except`."""
-    link: BaseException | None = error
-    seen: set[int] = set()
-    while link is not None and id(link) not in seen:
-        yield link
-        seen.add(id(link))
-        context = None if link.__suppress_context__ else link.__context__
-        link = link.__cause__ or context or getattr(link, "inner_exception", None)
-
-
-def described(error: BaseException, sent: HeaderList) -> dict[str, Any]:
-    """The detail of an ending, as `describe` gives it, with the cause that azure names in an attribute."""
-    detail = describe(error, sent)
-    inner = getattr(error, "inner_exception", None)
-    if len(detail["exception"]) == 1 and isinstance(inner, BaseException):
-        detail["exception"] += describe(inner, sent)["exception"]
-    return detail
 
 
 # -- made again ----------------------------------------------------------------------------------------------------
@@ -185,12 +165,15 @@ def _worded(kind: Any) -> type[Exception]:
 
 
 def failure(playback: Playback) -> list[Exception]:
-    """The exceptions by which a recording ends, outermost first; none where they are not known, or not meant.
+    """The exceptions by which a recording ends, outermost first; none where they are not known, or not meant."""
+    return links(playback.ending.detail) if is_told(playback) else []
 
-    Not meant: where the client left, or the record stops before the answer did, there is no exception to repeat.
+
+def is_told(playback: Playback) -> bool:
+    """Whether the recorded exception is to be repeated: not where the client left, nor where the record stops before
+    the answer did.
     """
-    told = playback.finish == playback.ending.ending != Transport.CLIENT_CLOSED
-    return links(playback.ending.detail) if told else []
+    return playback.finish == playback.ending.ending != Transport.CLIENT_CLOSED
 
 
 def why(playback: Playback) -> str:

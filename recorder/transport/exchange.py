@@ -23,11 +23,13 @@ from .caller import caller
 
 __all__ = [
     "BODY_LIMIT",
+    "Around",
     "RecordingLayer",
     "ReplayLayer",
     "Sink",
     "Upload",
     "begin",
+    "causes",
     "class_name",
     "describe",
     "guarded",
@@ -65,6 +67,18 @@ class Sink(Protocol):
         call: UUID | None = None,
         tags: Mapping[str, str] | None = None,
     ) -> Tap | None: ...
+
+
+class Around:
+    """Is taken for what it stands around wherever it does not do its own work."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_inner":  # before it is there, as in a copy
+            raise AttributeError(name)
+        return getattr(self._inner, name)
 
 
 class RecordingLayer:
@@ -168,16 +182,18 @@ def describe(error: BaseException, sent: HeaderList = ()) -> dict[str, Any]:
     libraries quote an illegal header value in full.
     """
     secrets = sorted(_secrets(sent), key=len, reverse=True)
-    return {"exception": [_entry(link, secrets) for link in _chain(error)]}
+    return {"exception": [_entry(link, secrets) for link in causes(error)]}
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    link: BaseException | None = error
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The exception and what caused it. Azure names the cause in an attribute where it raises outside of `except`."""
+    link: Any = error
     for _ in range(_DEEPEST):
-        if link is None:
+        if not isinstance(link, BaseException):
             return
         yield link
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        context = None if link.__suppress_context__ else link.__context__
+        link = link.__cause__ or context or getattr(link, "inner_exception", None)
 
 
 def _entry(error: BaseException, secrets: list[str]) -> dict[str, Any]:

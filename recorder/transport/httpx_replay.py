@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from recorder.errors import ReplayMiss
 from recorder.recording import Head, Request, Transport
 
+from .chains import is_told, why
 from .exchange import ReplayLayer, hands_on
 from .faults import FALLBACK, rebuild
 from .httpx_values import Library, Wrapper, body_of, headers_of
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from recorder.replay import Pacer, Playback, Player
 
 __all__ = ["AsyncPlayed", "AsyncReplayTransport", "Played", "ReplayTransport"]
-
-#: Seconds that an asynchronous client is left in silence where a recording's client left: time to leave again.
-_SILENCE: Final = 5.0
 
 #: An asynchronous replay lets others run after this many chunks that were due already.
 _TURN: Final = 16
@@ -86,10 +84,10 @@ class AsyncReplayTransport(Wrapper, ReplayLayer):
         pacer = playback.pacer(start)
         await _sleep(0)
         if playback.head is None:
-            await _wait(pacer, playback.ending.elapsed_us)
+            await pacer.until(playback.ending.elapsed_us, _sleep)
             await _stay_silent(playback)
             raise _failure(playback, self._library)
-        await _wait(pacer, playback.head_due_us or 0)
+        await pacer.until(playback.head_due_us or 0, _sleep)
         return _response(playback.head, self._played(playback, pacer, self._library), self._library)
 
 
@@ -118,11 +116,11 @@ class AsyncPlayed(PlayedBase):
         playback, pacer = self._playback, self._pacer
         for number, (due_us, chunk) in enumerate(playback.chunks()):
             if pacer.left(due_us) > 0:
-                await _wait(pacer, due_us)
+                await pacer.until(due_us, _sleep)
             elif not number % _TURN:
                 await _sleep(0)  # others get their turn, as they would while a network is read
             yield chunk
-        await _wait(pacer, playback.ending.elapsed_us)
+        await pacer.until(playback.ending.elapsed_us, _sleep)
         if playback.finish != Transport.EOF:
             await _stay_silent(playback)
             raise _failure(playback, self._library)
@@ -149,37 +147,22 @@ def _response(head: Head, stream: Any, library: Library) -> Any:
 
 def _failure(playback: Playback, library: Library) -> Exception:
     """The exception by which a recording ends: as recorded, or the one of this library that comes nearest."""
-    module, ending, finish = library.module, playback.ending, playback.finish
+    module, finish = library.module, playback.finish
     kind: type[Exception] = getattr(module, FALLBACK.get(finish, "ReadError"))
-    if finish == Transport.CLIENT_CLOSED:
-        return kind(f"{_stops(playback)}: its client left here")
-    if finish != ending.ending:
-        return kind(f"{_stops(playback)}: {ending.detail.get('reason', 'its writer died')}")
-    recorded = rebuild(ending.detail, library.libraries())
+    recorded = rebuild(playback.ending.detail, library.libraries()) if is_told(playback) else None
     if recorded is not None and (finish == Transport.ERROR or isinstance(recorded, module.HTTPError)):
         return recorded
-    failure = kind(_message(ending.detail) or f"{_stops(playback)}: {finish}")
+    failure = kind(why(playback))
     failure.__cause__ = recorded
     return failure
-
-
-def _stops(playback: Playback) -> str:
-    return f"recording {playback.recording.recording_id} goes no further"
-
-
-def _message(detail: Mapping[str, Any]) -> str:
-    return next((str(entry.get("message", "")) for entry in detail.get("exception") or ()), "")
 
 
 async def _stay_silent(playback: Playback) -> None:
     """Where the recording's client left, nobody knows what would have come: give this one the time to leave, too."""
     if playback.finish == Transport.CLIENT_CLOSED:
-        await _sleep(_SILENCE)
+        from recorder.replay import SILENCE
 
-
-async def _wait(pacer: Pacer, due_us: int) -> None:
-    while (left := pacer.left(due_us)) > 0:
-        await _sleep(left)
+        await _sleep(SILENCE)
 
 
 async def _sleep(seconds: float) -> None:

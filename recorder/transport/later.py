@@ -8,6 +8,8 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+from .exchange import Around
+
 __all__ = ["Later"]
 
 
@@ -50,17 +52,12 @@ class Later:
             self._loaded(module)
 
 
-class _Telling:
+class _Telling(Around):
     """Loads as the loader around which it stands, and tells."""
 
     def __init__(self, inner: Any, tell: Callable[[ModuleType], None]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._tell = tell
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_inner":
-            raise AttributeError(name)
-        return getattr(self._inner, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         made: ModuleType | None = self._inner.create_module(spec)

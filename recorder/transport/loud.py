@@ -5,31 +5,36 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import Final
 
 from recorder.errors import ReplayMiss
 
-__all__ = ["loud"]
+__all__ = ["loud", "louder"]
+
+#: The bases of the SDKs' own errors.
+_OWN: Final = (("anthropic", "AnthropicError"), ("openai", "OpenAIError"))
 
 
 @contextlib.contextmanager
 def loud() -> Iterator[None]:
     """Let a miss that is raised inside come out such that SDKs hand it on.
 
-    openai lets what is no error of the HTTP library pass unchanged and without a second attempt; anthropic does so with
-    its own errors only, so that, where it is loaded, a miss is an AnthropicError too.
+    openai from 3 on lets what is no error of the HTTP library pass unchanged and without a second attempt; openai 2 and
+    anthropic do so with their own errors only, so that, where they are loaded, a miss is one of these too.
     """
     try:
         yield
     except ReplayMiss as miss:
-        raise _louder(miss) from None
+        raise louder(miss) from None
 
 
-def _louder(miss: ReplayMiss) -> ReplayMiss:
-    anthropic = sys.modules.get("anthropic")
-    own = getattr(anthropic, "AnthropicError", None)
-    if own is None or isinstance(miss, own):
+def louder(miss: ReplayMiss) -> ReplayMiss:
+    """The miss as SDKs hand it on."""
+    own = [getattr(sys.modules.get(name), kind, None) for name, kind in _OWN]
+    missing = [kind for kind in own if kind is not None and not isinstance(miss, kind)]
+    if not missing:
         return miss
     known = next(kind for kind in type(miss).__mro__ if kind.__module__ == ReplayMiss.__module__)
-    louder: ReplayMiss = type(known.__name__, (type(miss), own), {"__module__": known.__module__})(*miss.args)
-    louder.__dict__.update(miss.__dict__)
-    return louder
+    made: ReplayMiss = type(known.__name__, (type(miss), *missing), {"__module__": known.__module__})(*miss.args)
+    made.__dict__.update(miss.__dict__)
+    return made

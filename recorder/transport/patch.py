@@ -16,16 +16,18 @@ from types import SimpleNamespace, TracebackType
 from typing import Any, Final, Literal, NamedTuple, Self, get_args
 from urllib.parse import urlsplit
 
+from recorder import redact
 from recorder.errors import Blocked, ReplayMiss, UsageError
 
 from . import aiohttp_capture, aiohttp_replay, requests_capture, requests_replay
 from .attach import HTTPX
-from .below import Choose
+from .below import always
 from .exchange import Sink, hands_on
+from .hosts import Hosts
 from .httpx_capture import is_recorded
 from .httpx_like import bind
 from .later import Later
-from .loud import loud
+from .loud import louder
 
 __all__ = ["Others", "Patch", "patch", "patch_replay"]
 
@@ -42,6 +44,7 @@ class _Address(NamedTuple):
     scheme: str
     host: str
     port: int | None
+    path: str
 
 
 def _address(url: Any) -> Any:
@@ -50,9 +53,9 @@ def _address(url: Any) -> Any:
         return url
     parts = urlsplit(url if isinstance(url, str) else url.decode("latin-1"))
     try:
-        return _Address(parts.scheme, parts.hostname or "", parts.port)
+        return _Address(parts.scheme, parts.hostname or "", parts.port, parts.path)
     except ValueError:  # no port
-        return _Address(parts.scheme, parts.hostname or "", None)
+        return _Address(parts.scheme, parts.hostname or "", None, parts.path)
 
 
 class Patch:
@@ -68,24 +71,20 @@ class Patch:
     ) -> None:
         if others not in get_args(Others):
             raise UsageError(f"others {others!r} is none: say pass or block")
-        self.hosts = frozenset(host.lower() for host in hosts)
+        self.hosts = Hosts(hosts)
         self.record = record
         self.player = player
         self.others = others
-        self._suffixes = tuple(host.removeprefix("*") for host in self.hosts if host.startswith("*."))
 
     def names(self, url: Any) -> bool:
-        """Whether the URL's host is listed, with its port or without; or ends as a listed `*.suffix` does."""
-        host = (url.host or "").lower()
-        host = f"[{host}]" if ":" in host else host
-        place = f"{host}:{url.port or _PORTS.get(url.scheme)}"
-        return any(name in self.hosts or name.endswith(self._suffixes) for name in (host, place))
+        """Whether the URL's host is listed."""
+        return self.hosts.has(url.host or "", url.port or _PORTS.get(url.scheme))
 
     def same(self, other: Patch) -> bool:
         """Whether it does the same on behalf of the same: a notebook's cell that is run again."""
         owner = self.player if self.record is None else self.record[0]
         theirs = other.player if other.record is None else other.record[0]
-        return owner is theirs and self.hosts == other.hosts
+        return owner is theirs and self.hosts.names == other.hosts.names
 
     def undo(self) -> None:
         """Take this patch back; with the last one the classes have their own methods again."""
@@ -113,7 +112,7 @@ _PATCHES: list[Patch] = []
 
 
 def patch(hosts: Iterable[str], sink: Sink, body_limit: int) -> Patch:
-    """Record what passes to these hosts: `name`, `name:port`, or either with `*.` in the place of what goes before."""
+    """Record what passes to these hosts (see `Hosts`)."""
     return _put(Patch(hosts, record=(sink, body_limit)))
 
 
@@ -137,31 +136,43 @@ def _put(made: Patch) -> Patch:
     return made
 
 
-def _chosen(url: Any) -> Iterator[Patch]:
+def _chosen(method: str, url: Any) -> Iterator[Patch]:
     """The patches that name a request's host, the newest first. Raises Blocked where one lets nothing else pass."""
     address = _address(url)
     for made in reversed(list(_PATCHES)):
         if made.names(address):
             yield made
         elif made.others == "block":
-            with loud():
-                raise Blocked(
-                    f"a request to {address.host or 'no host'} is blocked: while replaying only listed hosts are"
-                    ' answered; list it in hosts=, or say others="pass"'
-                )
+            why = 'while replaying only listed hosts are answered; list it in hosts=, or say others="pass"'
+            raise _refused(made.player, Blocked, f"{method} {_place(address)}", f"is blocked: {why}")
+
+
+def _refused(player: Any, kind: type[ReplayMiss], request: str, why: str) -> ReplayMiss:
+    """What a request is refused with that never comes to the player, which is told."""
+    player.refused(request, why)
+    return louder(kind(f"{request} {why}"))
+
+
+def _place(address: Any) -> str:
+    """Scheme, host and path of a URL, as they may be shown."""
+    if not address.host:
+        return "no host"
+    port = "" if address.port in (None, _PORTS.get(address.scheme)) else f":{address.port}"
+    return redact.mask(f"{address.scheme}://{address.host}{port}{address.path}")
 
 
 def _records(url: Any) -> tuple[Sink, int] | None:
     """Who records a request, if anybody does; for one that is under way already. Raises ReplayMiss if it may not go."""
-    for made in _chosen(url):
+    for made in _chosen("a redirect to", url):
         if made.record is not None:
             return made.record
         if not hands_on(made.player):
-            with loud():
-                raise ReplayMiss(
-                    f"a redirect leads to {_address(url).host}, which is replayed, from a host that is not: list both"
-                    " in hosts="
-                )
+            raise _refused(
+                made.player,
+                ReplayMiss,
+                f"a redirect to {_place(_address(url))}",
+                "comes from a host that is not replayed, and leads to one that is: list both in hosts=",
+            )
     return None
 
 
@@ -200,7 +211,7 @@ def _httpx(module: Any) -> Iterator[_Place]:
     def sync(original: Callable[..., Any]) -> Callable[..., Any]:
         def handle(self: Any, request: Any) -> Any:
             inner = SimpleNamespace(handle_request=partial(original, self))
-            for made in _chosen(request.url):
+            for made in _chosen(request.method, request.url):
                 if made.record is not None:
                     sink, limit = made.record
                     return bound.RecordingTransport(inner, sink, body_limit=limit).handle_request(request)
@@ -216,7 +227,7 @@ def _httpx(module: Any) -> Iterator[_Place]:
     def asynchronous(original: Callable[..., Any]) -> Callable[..., Any]:
         async def handle(self: Any, request: Any) -> Any:
             inner = SimpleNamespace(handle_async_request=partial(original, self))
-            for made in _chosen(request.url):
+            for made in _chosen(request.method, request.url):
                 if made.record is not None:
                     sink, limit = made.record
                     recording = bound.AsyncRecordingTransport(inner, sink, body_limit=limit)
@@ -239,7 +250,7 @@ def _requests(module: Any) -> Iterator[_Place]:
         def send(self: Any, request: Any, *args: Any, **options: Any) -> Any:
             if requests_replay.is_playing(self):
                 return original(self, request, *args, **options)
-            for made in _chosen(request.url):
+            for made in _chosen(request.method, request.url):
                 if made.player is not None:
                     try:
                         return requests_replay.play(self, original, made.player, request, *args, **options)
@@ -247,7 +258,7 @@ def _requests(module: Any) -> Iterator[_Place]:
                         if not hands_on(made.player):
                             raise
                 elif made.record is not None and not requests_capture.is_wired(self) and not is_recorded():
-                    choose = _constant(made.record)
+                    choose = always(*made.record)
                     return requests_capture.record(self, original, choose, request, *args, **options)
             return original(self, request, *args, **options)
 
@@ -256,16 +267,12 @@ def _requests(module: Any) -> Iterator[_Place]:
     yield module.adapters.HTTPAdapter, "send", hook
 
 
-def _constant(record: tuple[Sink, int]) -> Choose:
-    return lambda _: record
-
-
 def _aiohttp(module: Any) -> Iterator[_Place]:
     def hook(original: Callable[..., Any]) -> Callable[..., Any]:
         async def _request(self: Any, method: str, url: Any, **options: Any) -> Any:
             if aiohttp_replay.is_playing(self):
                 return await original(self, method, url, **options)
-            for made in _chosen(_absolute(self, url)):
+            for made in _chosen(method, _absolute(self, url)):
                 if made.player is None:
                     break
                 try:
@@ -287,7 +294,7 @@ def _absolute(session: Any, url: Any) -> Any:
     try:
         return session._build_url(url)
     except Exception:  # noqa: BLE001 (aiohttp itself will say what is wrong with it)
-        return _Address("", "", None)
+        return _Address("", "", None, "")
 
 
 _LIBRARIES: Final[dict[str, Callable[[Any], Iterator[_Place]]]] = {

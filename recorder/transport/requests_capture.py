@@ -19,7 +19,7 @@ from weakref import ref
 from recorder.recording import Head, HeaderList, Request
 
 from .below import Call, Choose, Exchange, always, behind, header_list, mixed, standing_in
-from .exchange import BODY_LIMIT, RecordingLayer, Sink, Upload, guarded
+from .exchange import BODY_LIMIT, Around, RecordingLayer, Sink, Upload, guarded
 from .httpx_capture import UploadTee
 
 __all__ = [
@@ -224,20 +224,15 @@ def _noted(body: Any, upload: Upload) -> Any:
     return _ReadTee(body, upload) if hasattr(body, "read") else UploadTee(body, upload)
 
 
-class _ReadTee:
+class _ReadTee(Around):
     """A file on its way to the server."""
 
     def __init__(self, file: Any, upload: Upload) -> None:
-        self._file = file
+        super().__init__(file)
         self._upload = upload
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "_file":
-            raise AttributeError(name)
-        return getattr(self._file, name)
-
     def read(self, *size: int) -> Any:
-        piece = self._file.read(*size)
+        piece = self._inner.read(*size)
         self._upload.add(piece.encode() if isinstance(piece, str) else piece)
         self._upload.complete = not piece
         return piece

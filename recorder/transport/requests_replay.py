@@ -33,6 +33,9 @@ __all__ = ["PlayedAdapters", "is_playing", "play", "sessions"]
 #: urllib3's exceptions that it makes of others, of which the record has the others, too.
 _MADE: Final = frozenset({"MaxRetryError", "ResponseError"})
 
+#: What of a request's options is for its response.
+_RESPONSES: Final = ("retries", "preload_content", "decode_content", "enforce_content_length")
+
 
 class PlayedAdapters(ReplayLayer):
     """What a replayed session asks for its adapters. `inner` is asked for the settings of its own."""
@@ -134,21 +137,7 @@ class _PlayingPool:
     def _put_conn(self, conn: Any) -> None:
         """There is nothing to keep."""
 
-    def _make_request(
-        self,
-        conn: Any,
-        method: str,
-        url: str,
-        body: Any = None,
-        *_: Any,
-        retries: Any = None,
-        preload_content: bool = True,
-        decode_content: bool = True,
-        enforce_content_length: bool = True,
-        **__: Any,
-    ) -> Any:
-        import urllib3
-
+    def _make_request(self, conn: Any, method: str, url: str, body: Any = None, *_: Any, **options: Any) -> Any:
         start = time.perf_counter()
         request = self.recorder_request
         sent = _whole(body)
@@ -163,25 +152,27 @@ class _PlayingPool:
         pacer.wait(playback.head_due_us or 0)
         below = HTTPResponse(cast(Any, _File(_wire(playback, playback.head, pacer))), method=method)
         below.begin()
-        response: Any = urllib3.HTTPResponse(
-            body=cast(Any, below),
-            headers=urllib3.HTTPHeaderDict(below.msg.items()),
-            status=below.status,
-            version=below.version,
-            reason=below.reason,
-            preload_content=preload_content,
-            decode_content=decode_content,
-            original_response=below,
-            enforce_content_length=enforce_content_length,
-            request_method=method,
-            request_url=url,
-            retries=retries,
-            pool=cast(Any, self),
-        )
-        response.version_string = f"HTTP/{below.version // 10}.{below.version % 10}"
-        if any(value == REDACTED for value in below.msg.get_all("set-cookie", ())):
-            del below.msg["set-cookie"]  # nobody is to keep cookies whose values are withheld
-        return response
+        kept = {name: options[name] for name in _RESPONSES if name in options}
+        return _response(below, request_method=method, request_url=url, pool=self, **kept)
+
+
+def _response(below: HTTPResponse, **options: Any) -> Any:
+    """The response of urllib3 that stands on one of http.client."""
+    import urllib3
+
+    response: Any = urllib3.HTTPResponse(
+        body=cast(Any, below),
+        headers=urllib3.HTTPHeaderDict(below.msg.items()),
+        status=below.status,
+        version=below.version,
+        reason=below.reason,
+        original_response=below,
+        **options,
+    )
+    response.version_string = f"HTTP/{below.version // 10}.{below.version % 10}"
+    if any(value == REDACTED for value in below.msg.get_all("set-cookie", ())):
+        del below.msg["set-cookie"]  # nobody is to keep cookies whose values are withheld
+    return response
 
 
 def _whole(body: Any) -> bytes:

@@ -34,7 +34,7 @@ from .access import OUR_HEADERS, TOKEN_HEADER, Gate, is_loopback
 from .bodies import LAST_CHUNK, Chunked, Framing, Length, UntilClose, chunk, decoder_of, last_chunk, response_framing
 from .connecting import Dialer, Origin, ProxyRefused, server_context
 from .connection import Connection
-from .exchange import Companion, Exchange, Receiver
+from .exchange import UNHEARD, Companion, Exchange, Receiver
 from .heads import Malformed, Refused, RequestHead, header, parse_request, parse_response, tokens, values, write_fields
 from .loops import loop_factory
 from .server import Limits, Server
@@ -45,6 +45,7 @@ __all__ = [
     "LAST_CHUNK",
     "OUR_HEADERS",
     "TOKEN_HEADER",
+    "UNHEARD",
     "Answer",
     "Chunked",
     "Companion",

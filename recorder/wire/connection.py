@@ -10,11 +10,9 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from recorder.recording import HeaderList
-
 from .bodies import Decoder, Framing, decoder_of, request_framing
 from .closing import reset, shut
-from .exchange import Companion, Exchange, Receiver
+from .exchange import UNHEARD, Companion, Exchange, Receiver
 from .heads import Refused, RequestHead, parse_request
 
 if TYPE_CHECKING:
@@ -57,7 +55,7 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._scanned = 0
         self._exchange: Exchange | None = None
-        self._receiver: Receiver = _NOBODY
+        self._receiver: Receiver = UNHEARD
         self._decoder: Decoder | None = None
         self._received = 0
         #: Whether the current request has come whole; whether its response was finished.
@@ -299,7 +297,7 @@ class Connection(asyncio.Protocol):
     def _forget_exchange(self) -> None:
         self._exchange = None
         self._decoder = None
-        self._receiver = _NOBODY
+        self._receiver = UNHEARD
         self.uploaded = True
 
     def _part(self, exchange: Exchange) -> None:
@@ -375,26 +373,6 @@ def _check_options(head: RequestHead) -> None:
         raise Refused(400, "the Connection header names a header that is not its own")
 
 
-class _Nobody:
-    """The receiver while no exchange is under way."""
-
-    def body(self, data: bytes) -> None:
-        pass
-
-    def complete(self, trailers: HeaderList) -> None:
-        pass
-
-    def lost(self) -> None:
-        pass
-
-    def pause(self) -> None:
-        pass
-
-    def resume(self) -> None:
-        pass
-
-
-_NOBODY: Final = _Nobody()
 _NO_TRANSPORT: Final = asyncio.Transport()
 #: Stands for a request that could not be read.
 _UNREAD: Final = RequestHead("GET", "/", "1.1", (("connection", "close"),))

@@ -16,7 +16,7 @@ from .heads import Refused, RequestHead, header, tokens, write_fields
 if TYPE_CHECKING:
     from .connection import Connection
 
-__all__ = ["Application", "Companion", "Exchange", "Receiver"]
+__all__ = ["UNHEARD", "Application", "Companion", "Exchange", "Receiver"]
 
 #: What one hop says to the next, and is never passed on (RFC 9110 section 7.6.1). `Connection` and the two framing
 #: headers are decided by themselves.
@@ -41,6 +41,28 @@ class Receiver(Protocol):
     def resume(self) -> None:
         """The client has taken most of what was written."""
 
+
+class _Unheard:
+    """Hears nothing."""
+
+    def body(self, data: bytes) -> None:
+        pass
+
+    def complete(self, trailers: HeaderList) -> None:
+        pass
+
+    def lost(self) -> None:
+        pass
+
+    def pause(self) -> None:
+        pass
+
+    def resume(self) -> None:
+        pass
+
+
+#: Who hears what follows a request that was answered already, or what comes while no exchange is under way.
+UNHEARD: Final[Receiver] = _Unheard()
 
 Application = Callable[["Exchange"], Receiver]
 

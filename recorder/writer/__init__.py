@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from .group import Ended, Stats
 from .opening import Options
 from .recovery import recover
 from .tap import NullTap, Tap
-from .thread import Ended, Stats, Writer
+from .thread import Writer
 
 __all__ = ["Ended", "NullTap", "Options", "Stats", "Tap", "Writer", "recover"]

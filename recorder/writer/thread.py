@@ -26,31 +26,29 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from ..capture import Capture
 from ..detect import Notice
 from ..errors import Conflict, RecorderError, StoreError
-from ..recording import Captured, Recording, Request, Row, Transport, uuid7
+from ..recording import Captured, Recording, Request, Transport, uuid7
 from ..store import Append, Store
 from . import exits
 from .exits import DRAIN
+from .group import GROUP_BYTES, GROUP_ITEMS, Ended, Group, Live, Stats
 from .opening import Opening, Options, opened
 from .recovery import recover
 from .tap import DATA, END, FULL, HEAD, HEAD_COST, START, NullTap, Room, Tap
 from .watch import Watch
 
-__all__ = ["Ended", "Stats", "Writer"]
+__all__ = ["MANY", "Writer"]
 
 logger = logging.getLogger("recorder")
 
-#: A group is committed at the latest when it holds this many bytes or items.
-GROUP_BYTES = 4 << 20
-GROUP_ITEMS = 20_000
-#: Seconds from one group to the next while recordings are live, and where many are.
-PACE, PACE_OF_MANY, MANY = 0.01, 0.02, 32
+#: More live recordings than this are many.
+MANY = 32
 #: Seconds that a first recording waits: its client is about to send, and needs the interpreter.
 GRACE = 0.002
 #: Seconds that the thread leaves to others at most, however much it had to do.
@@ -63,62 +61,6 @@ RETRY = (0.05, 2.0)
 #: so that the gap is marked in the store.
 MARKER_BYTES = 1 << 20
 MARKER_COST = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A recording whose `end` is durable. `rows` are its rows with payloads where the store does not have them."""
-
-    recording: Recording
-    rows: Sequence[Row] | None
-
-
-@dataclass(slots=True)
-class Stats:
-    """What a writer did so far. `gaps` counts recordings that were cut short or not recorded at all."""
-
-    recordings: int = 0
-    rows: int = 0
-    commits: int = 0
-    gaps: int = 0
-    held_bytes: int = 0
-    lag_us: int = 0
-    failing: str | None = None
-
-
-@dataclass(slots=True)
-class _Live:
-    """A recording on the writer's thread."""
-
-    tap: Tap
-    capture: Capture
-    stored: bool = False
-    touched: bool = False
-    #: Bytes of the room its tap has taken that were given back, or will be with the group under way.
-    returned: int = 0
-
-
-@dataclass(slots=True)
-class _Group:
-    """What one commit takes: the recordings touched, the barriers to release, the bytes to give back."""
-
-    appends: list[Append] = field(default_factory=list)
-    lives: list[_Live] = field(default_factory=list)
-    barriers: list[threading.Event] = field(default_factory=list)
-    items: int = 0
-    size: int = 0
-    oldest: int | None = None
-    stop: bool = False
-
-    @property
-    def full(self) -> bool:
-        return self.size >= GROUP_BYTES or self.items >= GROUP_ITEMS
-
-    def touch(self, live: _Live) -> None:
-        """This recording adds something."""
-        if not live.touched:
-            live.touched = True
-            self.lives.append(live)
 
 
 _Notice = Tap | threading.Event | None
@@ -167,7 +109,7 @@ class Writer:
         self._opening = threading.Lock()
         self._forking = False
         self._thread: threading.Thread | None = None
-        self._live: dict[UUID, _Live] = {}
+        self._live: dict[Tap, Live] = {}
         self._taps: weakref.WeakSet[Tap] = weakref.WeakSet()
         self._collected = 0.0
         self._busy = 0.0
@@ -303,16 +245,16 @@ class Writer:
         now = time.monotonic()
         if not self._live:
             return now + RENEWAL
-        pace = PACE if len(self._live) <= MANY else PACE_OF_MANY
+        pace = self.options.pace if len(self._live) <= MANY else self.options.pace_of_many
         roomy = self._room.held < self._room.limit // 4
         return max(self._collected + pace, now + min(self._busy, LONGEST_WAIT) if roomy else now)
 
-    def _collect(self, notices: list[_Notice]) -> _Group:
+    def _collect(self, notices: list[_Notice]) -> Group:
         """Let Captures take what was put up to now, or as much of it as a group holds; the next group then goes on."""
         self._collected = time.monotonic()
         if not self._round:
             self._begin_round(notices)
-        group = _Group()
+        group = Group()
         while self._round and not group.full:
             tap, count = self._round.popleft()
             left = self._drain(group, tap, count)
@@ -341,56 +283,61 @@ class Writer:
                 self._barriers.append(notice)
         self._round.extend((live.tap, count) for live in self._live.values() if (count := len(live.tap.items)))
 
-    def _drain(self, group: _Group, tap: Tap, count: int) -> int:
+    def _drain(self, group: Group, tap: Tap, count: int) -> int:
         """Let a recording's Capture take so many items of its tap; how many are left when the group is full."""
         items = tap.items
-        live = self._live.get(tap.recording_id)
-        while count and not group.full:
+        live = self._live.get(tap)
+        if count and items[0][0] == START:
+            _, at, opening = items.popleft()
             count -= 1
-            what, at, value = items.popleft()
-            if what == START:
-                live = self._guarded_opening(tap, value)
-            if live is None:  # given up; what it had taken of the room was given back then
-                group.size += tap.taken if what == START else 0
-                return 0
-            group.items += 1
-            if group.oldest is None or at < group.oldest:
-                group.oldest = at
-            group.touch(live)
-            if what == DATA:
-                size = len(value)
-            elif what == START:
-                size = self._cost(value.request)
+            live = self._guarded_opening(tap, opening)
+            if live is None:
+                group.size += tap.taken
             else:
-                size = 0 if what == END else HEAD_COST
-            group.size += size
-            live.returned += size
-            if what != START:
-                self._guarded_event(live, what, (at - tap.started) // 1000, value)
-        return count
+                group.take(live, at, 1, self._cost(opening.request))
+        if live is None or not count:  # given up; what it had taken of the room was given back then
+            return 0
+        started, first = tap.started, items[0][1]
+        room, most = GROUP_BYTES - group.size, GROUP_ITEMS - group.items
+        left, size, capture = count, 0, live.capture
+        going = capture.ending is None
+        while left and size < room and count - left < most:
+            left -= 1
+            what, at, value = items.popleft()
+            if what == DATA:
+                size += len(value)
+                if going:
+                    try:
+                        capture.data(value, (at - started) // 1000)
+                    except Exception as error:  # noqa: BLE001 (it is heard of)
+                        self._give_up(live, error, (at - started) // 1000)
+                        going = False
+            else:
+                size += 0 if what == END else HEAD_COST
+                if going:
+                    self._guarded_event(live, what, (at - started) // 1000, value)
+                    going = capture.ending is None
+        group.take(live, first, count - left, size)
+        return left
 
-    def _guarded_opening(self, tap: Tap, opening: Opening) -> _Live | None:
+    def _guarded_opening(self, tap: Tap, opening: Opening) -> Live | None:
         try:
             recording = opened(opening, tap.recording_id, self.writer_id, self.options)
             watch = self._on_notice and Watch(tap.recording_id, opening.request.body, self._on_notice)
-            live = _Live(tap, Capture(recording, watch))
+            live = Live(tap, Capture(recording, watch, self.options.redactor))
         except Exception:
             tap.abandon()
             self.stats.gaps += 1
             logger.exception("recorder could not begin a recording; this exchange is not recorded")
             return None
-        self._live[tap.recording_id] = live
+        self._live[tap] = live
         return live
 
-    def _guarded_event(self, live: _Live, what: int, elapsed_us: int, value: Any) -> None:
-        """Let the Capture take one item; whatever it raises ends this recording and nothing else."""
+    def _guarded_event(self, live: Live, what: int, elapsed_us: int, value: Any) -> None:
+        """Let the Capture take what is no chunk; whatever it raises ends this recording and nothing else."""
         capture = live.capture
-        if capture.ending is not None:
-            return
         try:
-            if what == DATA:
-                capture.data(value, elapsed_us)
-            elif what == END:
+            if what == END:
                 ending, captured, detail = value
                 if captured == Captured.TRUNCATED:
                     self.stats.gaps += 1
@@ -399,18 +346,22 @@ class Writer:
                 capture.head(value, elapsed_us)
             else:
                 capture.info(value, elapsed_us)
-        except Exception as error:
-            live.tap.abandon()
-            self.stats.gaps += 1
-            logger.exception("recorder could not take a recording further; it is marked truncated")
-            capture.end(
-                Transport.INTERRUPTED,
-                elapsed_us,
-                captured=Captured.TRUNCATED,
-                detail={"reason": f"capture failed: {type(error).__name__}"},
-            )
+        except Exception as error:  # noqa: BLE001 (it is heard of)
+            self._give_up(live, error, elapsed_us)
 
-    def _interrupt_all(self, group: _Group) -> None:
+    def _give_up(self, live: Live, error: Exception, elapsed_us: int) -> None:
+        """End a recording whose Capture failed."""
+        live.tap.abandon()
+        self.stats.gaps += 1
+        logger.error("recorder could not take a recording further; it is marked truncated", exc_info=error)
+        live.capture.end(
+            Transport.INTERRUPTED,
+            elapsed_us,
+            captured=Captured.TRUNCATED,
+            detail={"reason": f"capture failed: {type(error).__name__}"},
+        )
+
+    def _interrupt_all(self, group: Group) -> None:
         now = time.monotonic_ns()
         for live in self._live.values():
             live.tap.abandon()
@@ -421,7 +372,7 @@ class Writer:
                 self.stats.gaps += 1
             group.touch(live)
 
-    def _append_of(self, group: _Group, live: _Live) -> None:
+    def _append_of(self, group: Group, live: Live) -> None:
         live.touched = False
         capture = live.capture
         rows = capture.take()
@@ -436,7 +387,7 @@ class Writer:
 
     # -- into the store --------------------------------------------------------------------------------------------
 
-    def _commit(self, group: _Group) -> None:
+    def _commit(self, group: Group) -> None:
         """Store a group, however often that has to be tried; then tell whoever waits for it."""
         fenced: set[UUID] = set()
         if group.appends:
@@ -456,34 +407,36 @@ class Writer:
         for barrier in group.barriers:
             barrier.set()
 
-    def _give_back(self, group: _Group) -> None:
+    def _give_back(self, group: Group) -> None:
         """Make room for others: what the group took, and what taps of recordings that are over had taken ahead."""
         with self._room.lock:
             for live in group.lives:
-                if live.tap.recording_id not in self._live:
+                if live.tap not in self._live:
                     group.size += live.tap.taken - live.returned
             self._room.held -= group.size
             self.stats.held_bytes = self._room.held
 
-    def _settle(self, live: _Live, append: Append, fenced: set[UUID]) -> bool:
+    def _settle(self, live: Live, append: Append, fenced: set[UUID]) -> bool:
         """Note that an append is durable (or refused for good). True when the recording has ended."""
-        recording_id = append.recording_id
-        if recording_id in fenced:
-            self._live.pop(recording_id, None)
-            live.tap.abandon()
+        tap = live.tap
+        if fenced and tap.recording_id in fenced:
+            self._live.pop(tap, None)
+            tap.abandon()
             return False
-        self.stats.rows += len(append.rows)
+        rows = append.rows
         if not live.stored:
             live.stored = True
+            live.capture.recording = _without_body(live.capture.recording)
             self.stats.recordings += 1
-        if append.rows:
-            live.tap.durable = append.rows[-1][1]
+        if rows:
+            self.stats.rows += len(rows)
+            tap.durable = rows[-1][1]
         if append.ending is None:
             return False
-        self._live.pop(recording_id, None)
+        self._live.pop(tap, None)
         return True
 
-    def _append_until_stored(self, group: _Group) -> set[UUID]:
+    def _append_until_stored(self, group: Group) -> set[UUID]:
         """Append the group; the ids that another writer has closed meanwhile come back, and are given up."""
         pause, longest = RETRY
         while True:
@@ -518,7 +471,7 @@ class Writer:
                 )
             except StoreError as error:
                 self._report_failure(error)
-                fenced |= self._append_until_stored(_Group(appends=[append]))
+                fenced |= self._append_until_stored(Group(appends=[append]))
         return fenced
 
     def _ready_store(self) -> Store:
@@ -591,3 +544,10 @@ class Writer:
         self._store = None
         self.stats = Stats()
         self._begin()
+
+
+def _without_body(recording: Recording) -> Recording:
+    """The recording as it is kept while its stream goes on: bodies are large, and this one is in the store by now."""
+    if recording.request.body is None:
+        return recording
+    return replace(recording, request=replace(recording.request, body=None))

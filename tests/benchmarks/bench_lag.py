@@ -7,16 +7,20 @@ process's CPU is shown without what putting the events at that pace costs by its
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
 
+from recorder.cli.record_deck import COMMITS
 from recorder.recording import Head, Request, Transport, uuid7
 from recorder.store import Append, Store
-from recorder.writer import NullTap, Tap, Writer
+from recorder.writer import NullTap, Options, Tap, Writer
 from tests.benchmarks.figures import bar, heading, percentile, table
 from tests.benchmarks.upstream import REQUEST, events
 
@@ -30,13 +34,29 @@ class Pace(NamedTuple):
     streams: int
     rate: int
     seconds: float
+    options: Options = Options()
+    #: Whether another process asks questions of the store all the while.
+    asked: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.streams * self.rate:,} ev/s ({self.streams} x {self.rate})"
+        how = ("" if self.options == Options() else ", as the proxy writes") + (", analysed" if self.asked else "")
+        return f"{self.streams * self.rate:,} ev/s ({self.streams} x {self.rate}){how}"
 
 
-PACES: Final = (Pace(20, 500, 3), Pace(20, 50, 3), Pace(5, 20, 3), Pace(1, 20, 3))
+_PROXY: Final = Options(pace=COMMITS[0], pace_of_many=COMMITS[1])
+PACES: Final = (
+    Pace(20, 500, 3),
+    Pace(20, 50, 3),
+    Pace(5, 20, 3),
+    Pace(1, 20, 3),
+    Pace(50, 50, 3, _PROXY),
+    Pace(1, 200, 3, _PROXY),
+    Pace(20, 250, 6),
+    Pace(20, 250, 6, asked=True),
+)
+#: The two that are told apart by somebody who analyses.
+ALONE, ANALYSED = PACES[-2:]
 #: The pace that the bar is about.
 ASKED_OF: Final = PACES[0]
 ROUNDS: Final = 3
@@ -78,6 +98,32 @@ class Outcome(NamedTuple):
     idle_cpu: float
 
 
+#: Asks, over and over: of the runs, and of the events.
+_ASKING: Final = """
+import sys
+from recorder import queries
+while True:
+    queries.query(sys.argv[1], "cap_use")
+    queries.query(sys.argv[1], "stream_gaps")
+"""
+
+
+@contextmanager
+def asking(path: Path, *, really: bool) -> Iterator[None]:
+    """Another process asks questions of the store; it must not have failed."""
+    if not really:
+        yield
+        return
+    asker = subprocess.Popen([sys.executable, "-c", _ASKING, str(path)])
+    try:
+        yield
+        if asker.poll() is not None:
+            raise RuntimeError(f"who asked ended with {asker.returncode}")
+    finally:
+        asker.kill()
+        asker.wait()
+
+
 def measure(pace: Pace, folder: Path) -> Outcome:
     path = folder / f"{uuid7()}.db"
     log: list[tuple[int, Sequence[Append]]] = []
@@ -87,7 +133,7 @@ def measure(pace: Pace, folder: Path) -> Outcome:
         store.log = log
         return store
 
-    writer = Writer(opened)
+    writer = Writer(opened, pace.options)
     taps = [writer.start(ASKED) for _ in range(pace.streams)]
     for tap in taps:
         tap.head(HEAD)
@@ -95,13 +141,17 @@ def measure(pace: Pace, folder: Path) -> Outcome:
     idle_cpu = put([NullTap()] * pace.streams, pace._replace(seconds=pace.seconds / 3)) * 3
     log.clear()
     cpu = time.process_time()
-    put(taps, pace)
-    assert writer.flush()
+    with asking(path, really=pace.asked):
+        put(taps, pace)
+        assert writer.flush()
     cpu = time.process_time() - cpu
     appends = list(log)
     for tap in taps:
         tap.end(Transport.EOF)
     writer.close()
+    assert sum(len(append.rows) for _, batch in appends for append in batch) == pace.streams * len(
+        events(int(pace.rate * pace.seconds))
+    ), "events were lost"
     return Outcome(waits(appends, {tap.recording_id: tap.started for tap in taps}), len(appends), cpu, idle_cpu)
 
 
@@ -118,7 +168,7 @@ def waits(appends: list[tuple[int, Sequence[Append]]], started: dict[UUID, int])
 def main() -> None:
     heading(f"Milliseconds from an event's arrival until it is durable; the median of {ROUNDS} rounds each")
     rows = []
-    asked = 0.0
+    late: dict[Pace, float] = {}
     with tempfile.TemporaryDirectory() as name:
         for pace in PACES:
             outcomes = sorted(
@@ -127,7 +177,7 @@ def main() -> None:
             outcome = outcomes[ROUNDS // 2]
             count = len(outcome.waits)
             p99 = percentile(outcome.waits, 0.99)
-            asked = p99 if pace is ASKED_OF else asked
+            late[pace] = p99
             cpu = outcome.cpu - outcome.idle_cpu
             rows.append(
                 (
@@ -141,7 +191,8 @@ def main() -> None:
                 )
             )
     table(("", "50 %", "99 %", "longest", "events a commit", "CPU us an event", "of a core"), rows)
-    bar("writer: 99 % of events durable within, at 10,000 events a second", asked, most=30, unit=" ms")
+    bar("writer: 99 % of events durable within, at 10,000 events a second", late[ASKED_OF], most=30, unit=" ms")
+    bar("writer: that, at 5,000, while another process analyses", late[ANALYSED] / late[ALONE], most=1.25)
 
 
 if __name__ == "__main__":

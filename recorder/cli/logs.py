@@ -1,0 +1,104 @@
+"""What questions are asked of: the store, or with `--from` a log that was never recorded here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+
+import click
+
+from .options import open_store, url_of_store
+from .output import safe, several
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from recorder.queries import Scope
+
+__all__ = ["Log", "connected", "log", "price_folder"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Log(NamedTuple):
+    """A file, and which of its columns tells what."""
+
+    path: Path
+    columns: dict[str, str]
+
+
+_OPTIONS = (
+    click.option(
+        "--from",
+        "from_",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Ask a CSV or Parquet file, one run a row, instead of the store.",
+    ),
+    click.option(
+        "--map",
+        "maps",
+        multiple=True,
+        metavar="NAME=COLUMN",
+        help="What tells NAME there: output_tokens=completion_tokens, finish_reason=why, tag:team=team; or, "
+        "with two equals signs, what it is in all rows: origin==https://api.openai.com.",
+    ),
+)
+
+
+def log(command: Command) -> Command:
+    """Adds --from and --map; the command gets them as one `source`: a Log, or None for the store."""
+
+    @functools.wraps(command)
+    def sourced(*given: Any, from_: Path | None, maps: Sequence[str], **rest: Any) -> Any:
+        if maps and from_ is None:
+            raise click.UsageError("--map says what the columns of --from FILE mean: name a file")
+        columns = {}
+        for text in maps:
+            name, mark, column = text.partition("=")
+            if not mark or not name or not column:
+                raise click.BadParameter(f"{text!r} is not NAME=COLUMN", param_hint="--map")
+            columns[name] = column
+        return command(*given, source=None if from_ is None else Log(from_, columns), **rest)
+
+    for option in reversed(_OPTIONS):
+        sourced = option(sourced)
+    return cast("Command", sourced)
+
+
+@contextmanager
+def connected(
+    context: click.Context, source: Log | None, asked_for: Scope, *, events: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the store's facts, or to those of the log. What is to be told of the log goes to stderr."""
+    from recorder import queries
+    from recorder.errors import UsageError
+
+    if source is None:
+        with open_store(context):  # which makes readings that are due
+            connection = queries.connect(url_of_store(context), events=events)
+        with closing(connection):
+            yield connection
+        return
+    from recorder.queries import outside
+
+    if events:
+        raise UsageError("a log tells nothing of single events; ask this of a store")
+    told = outside.connect(source.path, source.columns)
+    with closing(told.connection):
+        if "started_at" not in told.fields and (asked_for.since is not None or asked_for.until is not None):
+            raise UsageError(f"{source.path} tells no times: leave --since and --until out, or --map started_at=COLUMN")
+        click.echo(safe(f"{source.path}: {several(told.rows, 'row')}"), err=True)
+        for note in told.notes:
+            click.echo(safe(f"{source.path}: {note}"), err=True)
+        yield told.connection
+
+
+def price_folder(context: click.Context, source: Log | None) -> Path | None:
+    """Where looked-up prices are kept for the next time."""
+    from recorder import queries
+
+    return None if source is not None else queries.folder_of(url_of_store(context))

@@ -1,0 +1,244 @@
+"""Checkpoints: one line of text over all that is sealed, to be kept where who can write the store cannot.
+
+The tree is RFC 6962's (section 2.1): a leaf for each recording in the store's log, in its order, which only grows. So
+the root of the first n leaves never changes, and a line that was made then can be checked at any later time:
+
+    recorder-checkpoint/1 store=ID time=2026-11-23T12:00:00Z count=N root=HEX [key=HEX signature=BASE64]
+
+`store` is the id of the log's first recording (`-` while there is none), `time` the clock of who made the line. The
+signature is Ed25519 (RFC 8032) over the line up to ` key=`; `key` is the beginning of the public key's SHA-256.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from recorder.errors import NotFound, UsageError
+from recorder.store import Store
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+__all__ = ["Checkpoint", "Grown", "Tree", "included", "make", "parse", "path_to", "read_lines", "roots"]
+
+_LINE: Final = re.compile(
+    r"recorder-checkpoint/1 store=(?P<store>-|[0-9a-f-]{36})"
+    r" time=(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) count=(?P<count>\d{1,18}) root=(?P<root>[0-9a-f]{64})"
+    r"(?P<signed> key=(?P<key>[0-9a-f]{16}) signature=(?P<signature>[A-Za-z0-9+/]{86}==))?"
+)
+_MARK: Final = "recorder-checkpoint/"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """One line. `trusted`: whether its signature was checked (None: it was not signed, or no key was given)."""
+
+    store: str
+    time: str
+    count: int
+    root: bytes
+    key: str | None = None
+    signature: bytes | None = None
+    trusted: bool | None = None
+
+    def text(self) -> str:
+        """The line."""
+        signed = ""
+        if self.key is not None and self.signature is not None:
+            signed = f" key={self.key} signature={base64.b64encode(self.signature).decode('ascii')}"
+        return self.unsigned() + signed
+
+    def unsigned(self) -> str:
+        """What a signature is over."""
+        return f"{_MARK}1 store={self.store} time={self.time} count={self.count} root={self.root.hex()}"
+
+
+class Tree:
+    """The root of the leaves given so far, in memory for a logarithm of them."""
+
+    __slots__ = ("_whole", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        #: The roots of the whole subtrees that the leaves make up, the largest first; their sizes are count's bits.
+        self._whole: list[bytes] = []
+
+    def add(self, leaf: bytes) -> None:
+        """The next leaf's hash."""
+        size = self.count
+        while size & 1:
+            leaf = sha256(b"\1" + self._whole.pop() + leaf).digest()
+            size >>= 1
+        self._whole.append(leaf)
+        self.count += 1
+
+    def root(self) -> bytes:
+        """The root: of no leaves the hash of nothing."""
+        if not self._whole:
+            return sha256(b"").digest()
+        root = self._whole[-1]
+        for left in reversed(self._whole[:-1]):
+            root = sha256(b"\1" + left + root).digest()
+        return root
+
+
+def path_to(index: int, leaves: Sequence[bytes]) -> list[bytes]:
+    """The audit path of a leaf (RFC 6962 section 2.1.1), the nearest first."""
+    if len(leaves) < 2:
+        return []
+    half = 1 << (len(leaves) - 1).bit_length() - 1
+    if index < half:
+        return [*path_to(index, leaves[:half]), _root(leaves[half:])]
+    return [*path_to(index - half, leaves[half:]), _root(leaves[:half])]
+
+
+def _root(leaves: Iterable[bytes]) -> bytes:
+    tree = Tree()
+    for leaf in leaves:
+        tree.add(leaf)
+    return tree.root()
+
+
+def included(leaf: bytes, index: int, count: int, path: Sequence[bytes], root: bytes) -> bool:
+    """Whether the path shows that the leaf stands at this place of the tree (RFC 9162 section 2.1.3.2)."""
+    if not 0 <= index < count:
+        return False
+    at, last, found = index, count - 1, leaf
+    for each in path:
+        if last == 0:
+            return False
+        if at & 1 or at == last:
+            found = sha256(b"\1" + each + found).digest()
+            while at and not at & 1:
+                at, last = at >> 1, last >> 1
+        else:
+            found = sha256(b"\1" + found + each).digest()
+        at, last = at >> 1, last >> 1
+    return last == 0 and found == root
+
+
+@dataclass(frozen=True, slots=True)
+class Grown:
+    """The tree at some size: its first recording, its root, and the recordings that came last."""
+
+    store: str
+    count: int
+    root: bytes
+    recording_id: UUID | None
+
+
+def roots(leaves: Iterable[tuple[UUID | None, Any]], counts: Iterable[int]) -> Iterator[Grown]:
+    """The tree at each of these sizes that it reaches, and at its end."""
+    wanted = set(counts)
+    tree, store, last = Tree(), "-", None
+    if 0 in wanted:
+        yield Grown(store, 0, tree.root(), None)
+    for recording_id, leaf in leaves:
+        if not tree.count:
+            store = str(recording_id)
+        tree.add(leaf if isinstance(leaf, bytes) else b"")
+        last = recording_id
+        if tree.count in wanted:
+            yield Grown(store, tree.count, tree.root(), last)
+    if tree.count not in wanted:
+        yield Grown(store, tree.count, tree.root(), last)
+
+
+def make(store: Store, key: Path | None = None, *, now: datetime | None = None) -> Checkpoint:
+    """Log what was sealed since the last checkpoint, and give the line for all of it.
+
+    `key` names a file with an Ed25519 private key. Raises UsageError, NotFound, StoreUnavailable.
+    """
+    signer = None if key is None else _private(key)
+    store.log_sealed()
+    *_, grown = roots(store.leaves(), ())
+    time = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    checkpoint = Checkpoint(grown.store, time, grown.count, grown.root)
+    if signer is None:
+        return checkpoint
+    signature = signer.sign(checkpoint.unsigned().encode("ascii"))
+    return replace(checkpoint, key=_name(signer.public_key()), signature=signature)
+
+
+# -- lines that were kept ----------------------------------------------------------------------------------------------
+
+
+def parse(text: str) -> Checkpoint:
+    """A line, its signature not checked. Raises UsageError."""
+    found = _LINE.fullmatch(text.strip())
+    if found is None:
+        raise UsageError("this is no checkpoint of a kind that this recorder knows; it was cut, or changed")
+    signature = None if found["signed"] is None else base64.b64decode(found["signature"])
+    return Checkpoint(
+        found["store"], found["time"], int(found["count"]), bytes.fromhex(found["root"]), found["key"], signature
+    )
+
+
+def read_lines(path: Path, key: Path | None = None) -> list[Checkpoint]:
+    """The checkpoints in a file, which may be a log with other lines. With a key, each that it did not sign is refused.
+
+    Raises NotFound, UsageError.
+    """
+    known = None if key is None else _public(key)
+    try:
+        text = _stdin() if str(path) == "-" else path.read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, IsADirectoryError):
+        raise NotFound(f"no file {path}; name the file that checkpoints were kept in") from None
+    found = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        _, mark, rest = line.partition(_MARK)
+        if not mark:
+            continue
+        try:
+            checkpoint = parse(mark + rest)
+        except UsageError as error:
+            raise UsageError(f"{path}, line {number}: {error}") from None
+        found.append(checkpoint if known is None else _trusted(checkpoint, known, f"{path}, line {number}"))
+    if not found:
+        raise UsageError(f"{path} holds no checkpoint; `recorder checkpoint` prints one")
+    return found
+
+
+def _stdin() -> str:
+    import sys
+
+    return sys.stdin.read()
+
+
+def _trusted(checkpoint: Checkpoint, known: Ed25519PublicKey, where: str) -> Checkpoint:
+    from cryptography.exceptions import InvalidSignature
+
+    if checkpoint.signature is None or checkpoint.key != _name(known):
+        raise UsageError(f"{where}: this key did not sign the checkpoint; name the key that did")
+    try:
+        known.verify(checkpoint.signature, checkpoint.unsigned().encode("ascii"))
+    except InvalidSignature:
+        raise UsageError(f"{where}: the signature does not fit: the line was changed after it was signed") from None
+    return replace(checkpoint, trusted=True)
+
+
+# -- keys --------------------------------------------------------------------------------------------------------------
+
+
+def _name(key: Ed25519PublicKey) -> str:
+    return sha256(key.public_bytes_raw()).hexdigest()[:16]
+
+
+def _private(path: Path) -> Ed25519PrivateKey:
+    from recorder.verify.keys import private
+
+    return private(path)
+
+
+def _public(path: Path) -> Ed25519PublicKey:
+    from recorder.verify.keys import public
+
+    return public(path)

@@ -1,0 +1,623 @@
+"""Credentials in answers, however the network or the model cut them, never reach a row; all else arrives whole."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import random
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from recorder.capture import Capture
+from recorder.cuts import unpack
+from recorder.digest import EventDigest, payload_of
+from recorder.reader import interpret
+from recorder.recording import Event, Head, Kind, Recording, Request, Row
+from recorder.redact import DEFAULT, REDACTED, Passage, Redactor
+from recorder.redact import passage as passages
+from recorder.redact.shapes import cover
+from recorder.sse import Tokenizer
+from tests.loopback import every, pieces, seeded_cuts
+from tests.needs import examples, need_cassettes, need_corpus
+from tests.tape import ORIGIN
+from tests.test_capture import STREAM, begun, head, recording
+from tests.test_capture import Exchange as Came
+from tests.test_decode import ENCODERS
+from tests.test_redact_bodies import CREDENTIALS, PEM
+
+KEY: Final = "sk-proj-abcDEF0123456789abcDEF_-x"
+ALL: Final = tuple(CREDENTIALS)
+Chunks = Sequence[bytes]
+
+
+def asking(body: bytes, **fields: Any) -> Recording:
+    request = Request("POST", f"{ORIGIN}/v1/chat/completions?limit=1", body=body, body_size=len(body))
+    return replace(recording(), request=request, **fields)
+
+
+def captured(
+    chunks: Chunks, first: Head, *, redactor: Redactor = DEFAULT, made: Recording | None = None, take_every: int = 1
+) -> tuple[Capture, list[Row]]:
+    """The rows of a body in these chunks, taken after every so many of them."""
+    capture = Capture(made or recording(), redactor=redactor)
+    capture.head(first, 10)
+    rows = []
+    for number, chunk in enumerate(chunks, 1):
+        capture.data(chunk, 10 + number * 50)
+        if number % take_every == 0:
+            rows += capture.take()
+    capture.end("eof", 20 + len(chunks) * 50)
+    return capture, rows + capture.take()
+
+
+def cuts_of(data: bytes, seed: int) -> list[bytes]:
+    """The data in up to 25 chunks."""
+    return pieces(data, seeded_cuts(len(data), str(seed)))
+
+
+def body_of(rows: Sequence[Row], *kinds: str) -> bytes:
+    return b"".join(payload_of(row) for row in rows if row[2] in (kinds or ("sse", "body")))
+
+
+def check(capture: Capture, rows: Sequence[Row]) -> None:
+    """Positions in order, sizes and cuts those of the network, and the digests those of what is stored."""
+    assert [row[1] for row in rows] == list(range(len(rows)))
+    digest = EventDigest(capture.recording)
+    for row in rows:
+        digest.rows([row])
+        digest.payload(payload_of(row))
+        if row[2] in ("sse", "body") or (row[2] == "wire" and row[5] is not None):
+            assert len(payload_of(row)) == row[7]
+        unpack(row[8], row[7], row[3])
+    assert capture.ending is not None
+    ending = capture.ending
+    assert digest.finish(capture.recording, ending) == (ending.facts_digest, ending.payload_digest, ending.seal)
+
+
+def redacted(capture: Capture) -> dict[str, Any]:
+    assert capture.ending is not None
+    told = capture.ending.detail.get("redacted", {})
+    assert isinstance(told, dict)
+    return told
+
+
+def masked(data: bytes, *secrets: str) -> bytes:
+    for secret in secrets:
+        for form in (secret, json.dumps(secret)[1:-1]):
+            data = data.replace(form.encode(), cover(len(form)))
+    return data
+
+
+# -- as the network cuts -----------------------------------------------------------------------------------------------
+
+
+def frames(*texts: str, end: str = "\n\n") -> bytes:
+    """Events that each hold a whole text, of canonical form or not."""
+    lines = "\r\n" if end == "\r\n\r\n" else "\n"
+    told = [
+        f"event: e{lines}data: {json.dumps({'type': 'x', 'n': n, 'text': text})}{end}" for n, text in enumerate(texts)
+    ]
+    return "".join([f": {KEY}{end}", *told]).encode()
+
+
+@settings(max_examples=examples(150, 5_000))
+@given(
+    st.lists(st.sampled_from(ALL) | st.text(max_size=30), max_size=6),
+    st.sampled_from(["\n\n", "\r\n\r\n"]),
+    st.integers(0, 1 << 32),
+    st.integers(1, 50),
+    st.sampled_from(["text/event-stream", "application/json", "text/plain"]),
+)
+def test_no_cut_of_the_network_changes_what_is_found(
+    texts: list[str], end: str, seed: int, step: int, content_type: str
+) -> None:
+    """Events, comments, CRLF frames, bodies that are no stream: stored are the bytes of the uncut body, masked."""
+    sent = frames(*[f"{text} {KEY} ." if len(text) % 2 else f"{text} ." for text in texts], end=end)
+    expected = masked(sent, KEY, *sorted(set(texts) & set(ALL), key=len, reverse=True))
+    cut = cuts_of(sent, seed)
+    capture, rows = captured(cut, head(content_type), take_every=step)
+    assert body_of(rows) == expected
+    check(capture, rows)
+    whole, _ = captured([sent], head(content_type))
+    assert redacted(capture)["response"].keys() == redacted(whole)["response"].keys()
+
+
+@pytest.mark.parametrize("coding", sorted({*ENCODERS} - {"identity"}))
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json"])
+@pytest.mark.parametrize("size", [1, 7, 100, 1 << 20])
+def test_an_encoded_answer_keeps_what_was_decoded_masked_and_withholds_the_rest(
+    coding: str, content_type: str, size: int
+) -> None:
+    """The wire's bytes hold the credential too; up to them they are stored. Without one, all of them are."""
+    innocent = frames(*["word"] * 40).replace(KEY.encode(), b"none")
+    for plain in (innocent + frames("x", f"a {KEY} b", "y"), innocent):
+        name, encode = ENCODERS[coding]
+        encoded = b"".join(encode([plain]))
+        capture, rows = captured(every(size, encoded), head(content_type, name))
+        check(capture, rows)
+        wires = [row for row in rows if row[2] == "wire"]
+        assert sum(row[7] for row in wires) == len(encoded)
+        if plain is innocent:
+            assert body_of(rows, "wire") == encoded
+            assert "redacted" not in (capture.ending.detail if capture.ending else {})
+            continue
+        assert redacted(capture)["wire"] == "withheld"
+        assert body_of(rows) == masked(plain, KEY)
+        kept = [row[5] is not None for row in wires]
+        assert kept == sorted(kept, reverse=True), "once withheld, withheld to the end"
+        assert encoded.startswith(body_of([row for row in wires if row[5] is not None], "wire"))
+        assert not kept[-1]
+
+
+def test_a_prefix_of_an_encoded_stream_is_stored_up_to_the_credential() -> None:
+    """Each event flushed by itself, as servers do: the events before are replayed from the wire as they came."""
+    packer = zlib.compressobj(wbits=31)
+    sent = [frames(f"{text}.").replace(KEY.encode(), b"", 1) for text in ("one", "two", f"key {KEY}", "three")]
+    chunks = [packer.compress(each) + packer.flush(zlib.Z_SYNC_FLUSH) for each in sent]
+    chunks.append(packer.flush())
+    capture, rows = captured(chunks, head(STREAM, "gzip"))
+    check(capture, rows)
+    assert [row[5] is not None for row in rows if row[2] == "wire"] == [True, True, False, False, False]
+    assert KEY.encode() not in b"".join(payload_of(row) for row in rows)
+
+
+def test_what_a_damaged_coding_hides_is_kept_as_it_came() -> None:
+    """Nobody can look into it; the reading says so by its flag `undecoded`."""
+    encoded = gzip.compress(frames(KEY))
+    capture, rows = captured([b"\x1f\x8b\x08" + encoded[::-1]], head("application/json", "gzip"))
+    check(capture, rows)
+    assert body_of(rows, "wire") == b"\x1f\x8b\x08" + encoded[::-1]
+
+
+# -- as a model cuts ---------------------------------------------------------------------------------------------------
+
+#: What an event of each protocol looks like around a piece of text.
+DELTAS: Final[dict[str, Callable[[int, str], tuple[str | None, Any]]]] = {
+    "chat": lambda n, text: (
+        None,
+        {"id": "c", "choices": [{"index": 0, "delta": {"content": text}}], "obfuscation": "x" * n},
+    ),
+    "chat choices": lambda n, text: (
+        None,
+        {"choices": [{"index": 1, "delta": {"content": text}, "finish_reason": None}]},
+    ),
+    "chat tools": lambda n, text: (
+        None,
+        {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}}]},
+    ),
+    "assistants": lambda n, text: (
+        "thread.message.delta",
+        {"id": "msg_1", "delta": {"content": [{"index": 0, "type": "text", "text": {"value": text}}]}},
+    ),
+    "responses": lambda n, text: (
+        "response.output_text.delta",
+        {"type": "response.output_text.delta", "sequence_number": n, "item_id": "m", "output_index": 0, "delta": text},
+    ),
+    "messages": lambda n, text: (
+        "content_block_delta",
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}},
+    ),
+    "messages tools": lambda n, text: (
+        "content_block_delta",
+        {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": text}},
+    ),
+    "gemini": lambda n, text: (None, {"candidates": [{"content": {"parts": [{"text": text}], "role": "model"}}]}),
+}
+OTHER: Final = b'event: ping\ndata: {"type": "ping"}\n\n'
+
+
+def told(parts: Sequence[str], protocol: str, *, other: bool = False) -> list[bytes]:
+    """An event for each piece, and others between them."""
+    out = []
+    for number, piece in enumerate(parts):
+        type_, value = DELTAS[protocol](number, piece)
+        out.append((f"event: {type_}\n" if type_ else "").encode() + b"data: " + json.dumps(value).encode() + b"\n\n")
+        if other and number % 2:
+            out.append(OTHER)
+            _, value = DELTAS["chat"](0, "sk-")
+            out.append(
+                b"data: "
+                + json.dumps(value | {"choices": [{"index": 7, "delta": {"content": "sk"}}]}).encode()
+                + b"\n\n"
+            )
+    return out
+
+
+def texts_of(rows: Sequence[Row], protocol: str) -> str:
+    """What the events say together."""
+    marker = DELTAS[protocol](0, "\x00")[1]
+    values = [json.loads(row[5]) for row in rows if row[2] == "sse" and row[5] is not None and row[5][:1] == b"{"]
+    return "".join(text for value in values if (text := _find(value, marker)) is not None)
+
+
+def _find(value: Any, marker: Any) -> str | None:
+    """The text that stands where the marker has its own."""
+    if marker == "\x00":
+        return value if isinstance(value, str) else None
+    if isinstance(marker, dict) and isinstance(value, dict):
+        if "index" in marker and value.get("index") != marker["index"]:
+            return None
+        found = [_find(value[name], marker[name]) for name in marker if name in value]
+    elif isinstance(marker, list) and isinstance(value, list):
+        found = [_find(inner, each) for each, inner in zip(marker, value, strict=False)]
+    else:
+        return None
+    return next((each for each in found if each is not None), None)
+
+
+def cut_up(text: str, seed: int, most: int = 6) -> list[str]:
+    """The text in pieces of 1 to `most` characters."""
+    rng = random.Random(seed)
+    parts = []
+    while text:
+        size = rng.randint(1, most)
+        parts.append(text[:size])
+        text = text[size:]
+    return parts
+
+
+TOKENS: Final = {
+    KEY: [
+        "Your",
+        " key",
+        ":",
+        " sk",
+        "-",
+        "proj",
+        "-abc",
+        "DEF",
+        "012",
+        "345",
+        "678",
+        "9abc",
+        "DEF",
+        "_-",
+        "x",
+        " ok",
+        ".",
+    ],
+    "AIzaSyA0123456789abcdefghijklmnopqrstuvw": [
+        *("key=", "AI", "za", "Sy", "A", "012", "345", "678", "9", "abcdef", "ghijklmnop", "qrst", "uvw", "\n", "done")
+    ],
+    "AKIAIOSFODNN7EXAMPLE": ["id", "\n", "AK", "IA", "IO", "SF", "ODNN", "7", "EX", "AMPLE", "\n"],
+    "ghp_0123456789abcdefghijklmnopqrstuvwxyz": [
+        "a",
+        " gh",
+        "p",
+        "_",
+        "0123456789",
+        "abcdefghijklm",
+        "nopqrstuvwxyz",
+        "!",
+    ],
+    "xoxb-123456789012-abcdefghij": ["a ", "x", "oxb", "-", "123456789012", "-", "abcdefghij", ""],
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N": [
+        *("t ", "eyJ", "hbGciOiJIUzI1NiJ9", ".", "eyJ", "zdWIiOiIxMjM0NTY3ODkwIn0", ".do", "zjgNryP4J3jVmNHl0w5N", " b")
+    ],
+    "hf_abcdefghijklmnopqrstuvwxyzABCDEFGH": [" ", "hf", "_", "abcdefghijklmnopqrstuvwxyz", "ABCDEFGH", "."],
+    PEM: [" it is\n", "-----", "BEGIN", " RSA", " PRIVATE", " KEY", *cut_up(PEM[26:], 1, 9), "\nthat was it"],
+}
+
+
+@pytest.mark.parametrize("step", [1, 3, 1000])
+@pytest.mark.parametrize("protocol", DELTAS)
+@pytest.mark.parametrize("secret", TOKENS, ids=lambda secret: secret[:8])
+def test_a_credential_that_a_model_spells_out_is_masked_in_every_event(secret: str, protocol: str, step: int) -> None:
+    """Cut as tokenizers cut, among events of other texts; nothing has told beforehand that there would be one."""
+    chunks = told(TOKENS[secret], protocol, other=True)
+    capture, rows = captured(chunks, head(), take_every=step)
+    check(capture, rows)
+    said = texts_of(rows, protocol)
+    expected = json.loads(masked(json.dumps("".join(TOKENS[secret])).encode(), secret))
+    # One or two letters say too little (`AI`) to wait for what follows.
+    before = next((length for begin, length in (("AI", 2), ("AK", 2), ("x", 1)) if secret.startswith(begin)), 0)
+    at = expected.index(REDACTED)
+    assert said in {expected, expected[:at] + secret[:before] + expected[at + before :]}
+    assert redacted(capture) == {"response": {CREDENTIALS[secret]: 1}}
+    assert body_of(rows).count(b"ping") == 2 * chunks.count(OTHER)
+
+
+@settings(max_examples=examples(150, 5_000))
+@given(
+    st.sampled_from([each for each in ALL if each != PEM]),
+    st.sampled_from(sorted(DELTAS)),
+    st.integers(0, 1 << 32),
+    st.integers(1, 12),
+    st.integers(1, 40),
+)
+@example(KEY, "chat", 0, 1, 1)
+def test_any_cut_is_noticed_once_the_request_held_a_credential(
+    secret: str, protocol: str, seed: int, most: int, step: int
+) -> None:
+    """One character an event, too: whoever pastes a key gets it repeated."""
+    text = f"You sent {secret}; it is\n{secret} indeed. risk- task-force sk"
+    chunks = told(cut_up(text, seed, most), protocol)
+    asked = asking(json.dumps({"messages": [{"content": secret}]}).encode())
+    capture, rows = captured(chunks, head(), made=asked, take_every=step)
+    check(capture, rows)
+    assert texts_of(rows, protocol) == masked(text.encode(), secret).decode()
+    assert set(redacted(capture)) == {"request", "response"}
+    assert secret.encode() not in (capture.recording.request.body or b"")
+
+
+@given(st.integers(0, 1 << 32), st.integers(1, 12), st.integers(1, 40))
+def test_a_users_pattern_finds_what_a_model_spells_out(seed: int, most: int, step: int) -> None:
+    redactor = Redactor([r"mail: /[a-z.]+@[a-z.]+\.example/"])
+    text = "Write to jane.doe@mail.example or\nto bob@b.example" + " and so on" * 40 + " a@b.example"
+    capture, rows = captured(told(cut_up(text, seed, most), "chat"), head(), redactor=redactor, take_every=step)
+    check(capture, rows)
+    said = texts_of(rows, "chat")
+    assert len(said) == len(text)
+    assert ".example" not in said
+    assert "@" not in said
+    assert said.endswith("*")
+    assert set(redacted(capture)["response"]) == {"mail"}
+
+
+def test_rows_wait_only_while_it_is_open_what_they_begin() -> None:
+    """Ordinary text is handed out with its event; the beginning of a credential, and what follows, when it is known."""
+    capture = Capture(recording())
+    capture.head(head(), 1)
+    capture.take()
+    taken = []
+    for number, chunk in enumerate(
+        told(["I", " am", " sk", "-", "ing", " and", " s", "k", "i", " sk", "eptical", "."], "chat")
+    ):
+        capture.data(chunk, 100 + number)
+        taken.append(len(capture.take()))
+    assert taken == [1, 1, 0, 0, 0, 4, 1, 1, 1, 0, 2, 1]
+    capture.end("eof", 1000)
+    assert redacted(capture) == {}
+
+
+def test_what_waits_is_stored_when_the_answer_ends() -> None:
+    """As it is where it became no credential; masked where it did."""
+    for parts, expected in (
+        (["a sk", "-", "proj"], "a sk-proj"),
+        (["a sk", KEY[2:]], "a " + cover(len(KEY)).decode()),
+    ):
+        capture, rows = captured(told(parts, "chat"), head())
+        check(capture, rows)
+        assert texts_of(rows, "chat") == expected
+
+
+def test_what_waits_too_long_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run without end is no reason to hold a stream back for ever, nor to let its beginning go."""
+    monkeypatch.setattr(passages, "_MOST_ROWS", 50)
+    capture, rows = captured(told(["x ", "sk-", *["a" * 5] * 200], "chat"), head())
+    check(capture, rows)
+    assert "sk-aaaaa" not in texts_of(rows, "chat")
+    assert redacted(capture)["response"]["unfinished"]
+
+
+def test_what_is_held_back_is_not_looked_at_again_for_each_new_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A key that a model writes line by line holds back thousands of events: each look goes through all of them."""
+    looks: list[int] = []
+    look = Passage._look
+
+    def counted(self: Passage, rows: list[Row], *, last: bool) -> list[Row]:
+        looks.append(len(rows))
+        return look(self, rows, last=last)
+
+    monkeypatch.setattr(Passage, "_look", counted)
+    sent = told(
+        ["x ", "-----BEGIN RSA PRIVATE KEY-----\n", *["MIIE"] * 1500, "\n-----END RSA PRIVATE KEY-----", " y"], "chat"
+    )
+    capture, rows = captured(sent, head())
+    check(capture, rows)
+    assert "MII" not in texts_of(rows, "chat")
+    assert texts_of(rows, "chat").endswith(" y")
+    assert len(looks) < 200
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_name_of_an_event_is_redacted(end: str) -> None:
+    """It stands in a column of its own, and in the frame's bytes where these are kept."""
+    sent = f"event: {KEY}{end}data: x{end}{end}".encode()
+    for cut in range(len(sent)):
+        capture, rows = captured([sent[:cut], sent[cut:]], head())
+        check(capture, rows)
+        assert body_of(rows) == masked(sent, KEY)
+        assert [row[4] for row in rows if row[2] == "sse"] == [cover(len(KEY)).decode()]
+        assert redacted(capture)["response"] == {"provider_key": 1}
+
+
+def test_a_failure_in_here_withholds_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be looked at is not stored; frames, sizes and the writer go on."""
+
+    def fail(self: Passage, rows: list[Row], *, last: bool) -> list[Row]:
+        raise RuntimeError(KEY)
+
+    monkeypatch.setattr(Passage, "_look", fail)
+    sent = frames(KEY, "y", end="\r\n\r\n") + frames(KEY)
+    with caplog.at_level(logging.WARNING, "recorder"):
+        capture, rows = captured([sent], head())
+    check(capture, rows)
+    assert KEY not in caplog.text
+    assert KEY.encode() not in body_of(rows)
+    assert redacted(capture)["withheld"] == ["response"]
+    assert len(Tokenizer().feed(body_of(rows))) == len(Tokenizer().feed(sent))
+
+
+# -- bodies that are no stream -----------------------------------------------------------------------------------------
+
+
+@settings(max_examples=examples(40, 500))
+@given(st.integers(0, 1 << 32), st.sampled_from(ALL))
+def test_a_slow_body_is_masked_across_its_rows(seed: int, secret: str) -> None:
+    """Chunks a second apart are rows of their own; a credential across them is found all the same."""
+    sent = json.dumps({"content": [{"text": f"a {secret} b"}] * 3}).encode()
+    capture = Capture(recording())
+    capture.head(head("application/json"), 1)
+    rows = []
+    for number, chunk in enumerate(cuts_of(sent, seed), 1):
+        capture.data(chunk, number * 1_500_000)
+        rows += capture.take()
+    capture.end("eof", 1 << 40)
+    rows += capture.take()
+    check(capture, rows)
+    assert body_of(rows) == masked(sent, secret)
+
+
+@pytest.mark.parametrize("size", [1 << 19, 1 << 20, (1 << 20) + 5, 3 << 20])
+def test_a_large_body_is_masked_across_its_rows(size: int) -> None:
+    sent = b'{"a":"' + b"x " * (size // 2 - 80) + KEY.encode() + b" " + b"y" * 100 + b" " + KEY.encode() + b'"}'
+    capture, rows = captured([sent[at : at + 60_001] for at in range(0, len(sent), 60_001)], head("application/json"))
+    check(capture, rows)
+    assert body_of(rows) == masked(sent, KEY)
+
+
+def test_paths_and_hooks_see_an_answers_body_as_a_whole() -> None:
+    sent = json.dumps({"data": [{"email": "a@b.example", "n": n} for n in range(50)], "who": "Alice"}).encode()
+    redactor = Redactor(["response.data[*].email"], [lambda text, place: ["Alice"] if text.endswith("}") else 1 / 0])  # type: ignore[list-item,return-value]
+    capture = Capture(recording(), redactor=redactor)
+    capture.head(head("application/json"), 1)
+    rows = []
+    for number, at in enumerate(range(0, len(sent), 100), 1):
+        capture.data(sent[at : at + 100], number * 1_500_000)
+        rows += capture.take()
+    capture.end("eof", 1 << 40)
+    rows += capture.take()
+    check(capture, rows)
+    value = json.loads(body_of(rows))
+    assert {each["email"] for each in value["data"]} == {"[redacted]*"}
+    assert [each["n"] for each in value["data"]] == list(range(50))
+    assert value["who"] == "*****"
+
+
+# -- requests, and what a recording tells ------------------------------------------------------------------------------
+
+
+def test_a_request_is_masked_everywhere_and_keeps_its_key() -> None:
+    body = json.dumps({"model": "m", "max_tokens": 12345, "messages": [{"content": f"my key is {KEY}"}]}).encode()
+    made = replace(
+        asking(body, match_key=b"k" * 32, session=f"s {KEY}", parameters={"model": KEY, "max_tokens": 12345})
+    )
+    made = replace(made, tags={"note": f"x {KEY}"})
+    capture = Capture(made)
+    kept = capture.recording
+    assert kept.request.body == masked(body, KEY)
+    assert json.loads(kept.request.body or b"")["max_tokens"] == 12345
+    assert kept.parameters == {"model": "[redacted]", "max_tokens": 12345}
+    assert (kept.match_key, kept.request.body_size) == (b"k" * 32, len(body))
+    assert KEY not in repr(kept)
+    capture.head(replace(head(), reason=f"No {KEY}", headers=(("x-error", KEY),)), 1)
+    capture.end("error", 5, detail={"exception": [{"type": "E", "message": f"bad {KEY}", "args": [KEY, 5]}]})
+    rows = capture.take()
+    assert KEY.encode() not in b"".join(map(payload_of, rows))
+    assert redacted(capture) == {"request": {"provider_key": 1, "text": 3}}
+    check(capture, rows)
+
+
+@pytest.mark.parametrize("content", ["facts", "none"])
+def test_without_content_nothing_changes(content: str) -> None:
+    """Payloads are not stored, and a reading is made of them as they came."""
+    capture = begun(Came(head(), [], b""), content)
+    sent = frames(KEY)
+    capture.data(sent, 100)
+    capture.end("eof", 200)
+    assert redacted(capture) == {}
+    assert all(row[5] is None and row[6] is None for row in capture.take() if row[2] == "sse")
+    if content == "facts":
+        assert body_of(capture.kept or []) == sent
+
+
+# -- what is published -------------------------------------------------------------------------------------------------
+
+
+def corpus() -> Iterator[tuple[str, bytes]]:
+    """The published streams by name."""
+    for path in sorted(need_corpus().glob("*/*.sse")):
+        yield path.stem, path.read_bytes()
+
+
+def test_no_published_stream_is_altered() -> None:
+    """None of them holds a credential; whoever finds one should look at it, and name it here."""
+    count = 0
+    for number, (name, sent) in enumerate(corpus()):
+        count += 1
+        for encoded in (False, True):
+            body = gzip.compress(sent, 1) if encoded else sent
+            capture, rows = captured(cuts_of(body, number), head(STREAM, *["gzip"] * encoded), take_every=7)
+            assert body_of(rows, *["wire"] if encoded else ["sse", "body"]) == body, name
+            assert redacted(capture) == {}, name
+    assert count >= 200
+
+
+def test_no_published_cassette_is_altered() -> None:
+    """Neither a request's body nor an answer, as text or as bytes."""
+    yaml = pytest.importorskip("yaml")
+    count = 0
+    for path in sorted(need_cassettes().glob("*.yaml")):
+        count += 1
+        for text in _strings(yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))):
+            assert DEFAULT.find(text) == {}, path.name
+    assert count >= 100
+
+
+def _strings(value: Any, name: str = "") -> Iterator[bytes]:
+    if isinstance(value, str):
+        yield value.encode("utf-8", "surrogatepass")
+    elif isinstance(value, bytes):
+        yield value
+        if value.startswith(b"\x1f\x8b"):
+            yield gzip.decompress(value)
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            if key != "headers":
+                yield from _strings(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _strings(each)
+
+
+#: What a masked text may change about a reading: the text itself, and that it was masked.
+OF_TEXT: Final = {"text", "flags", "facts", "spoken", "parameters", "metadata", "group", "json_valid", "json_damage"}
+
+
+def test_what_published_streams_say_is_the_same_but_for_the_texts() -> None:
+    """With a key put into their texts: status, reason, tokens, caps and times are read as before, in every stream."""
+    count = 0
+    for name, sent in corpus():
+        injected = sent
+        for member in (b'"text":"', b'"text": "', b'"content":"', b'"content": "', b'"value":"', b'"instructions":"'):
+            injected = injected.replace(member, member + KEY.encode() + b" ")
+        if injected == sent:
+            continue
+        count += 1
+        protocol = {"anthropic": "messages", "other": "chat"}.get(kind := _kind(name), kind)
+        readings = []
+        for redactor in (DEFAULT, None):
+            made = replace(recording("full" if redactor else "facts"), dialect=protocol)
+            capture, rows = captured([injected], head(), made=made)
+            rows = rows if redactor else [*(capture.kept or [])]
+            assert (KEY.encode() in body_of(rows)) == (redactor is None), name
+            readings.append(
+                interpret(replace(made, content="full", ending=capture.ending), [Event(*row[1:]) for row in rows])
+            )
+        for field in readings[0].__slots__:
+            if field not in OF_TEXT:
+                assert getattr(readings[0], field) == getattr(readings[1], field), (name, field)
+        assert {*readings[0].flags} - {*readings[1].flags} <= {"redacted"}, name
+        assert "redacted" in readings[0].flags
+    assert count >= 150
+
+
+def _kind(name: str) -> str:
+    return name.partition("-")[0]
+
+
+def test_the_harness_can_fail() -> None:
+    """A stream that is not looked at keeps its credential, and the search for it finds it."""
+    sent = frames(KEY)
+    assert KEY.encode() in sent
+    assert body_of([(b"", 0, Kind.BODY.value, 0, None, sent, None, len(sent), None)]) == sent

@@ -1,0 +1,401 @@
+"""Verification: nothing is found in a store that nobody touched, and everything that was done to one is, by name."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+
+from recorder.store import Store
+from recorder.store.scanning import Scope
+from recorder.verify import Checkpoint, make
+from tests.edits import edit, undo
+from tests.needs import examples
+from tests.verified import append, erase, fill, look, prune, raw, unguarded
+
+EDITS: Final = examples(200, 10_000)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'recorder.db'}"
+    found: str = request.getfixturevalue("postgres_database")
+    return found
+
+
+class Held:
+    """A SQLite store with recordings of every shape, closed; and a checkpoint of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with Store.open(path, create=True) as store:
+            self.ids = fill(store, streams=False)
+            self.line = make(store)
+        self.plain = self.ids["plain"]
+
+    def codes(self, *lines: Checkpoint, scope: Scope | None = None) -> set[str]:
+        """The codes of all that is found now."""
+        with Store.open(self.path, readonly=True) as store:
+            return look(store, scope or Scope(), lines).codes
+
+    def faults(self, *lines: Checkpoint) -> dict[Any, set[str]]:
+        with Store.open(self.path, readonly=True) as store:
+            return look(store, lines=lines).faults
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Held:
+    return Held(tmp_path_factory.mktemp("pristine") / "recorder.db")
+
+
+@pytest.fixture
+def held(pristine: Held, tmp_path: Path) -> Held:
+    """A copy of the pristine store, to be attacked."""
+    copied = object.__new__(Held)
+    copied.__dict__.update(pristine.__dict__)
+    copied.path = tmp_path / "recorder.db"
+    shutil.copy(pristine.path, copied.path)
+    return copied
+
+
+# -- nothing was done --------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_found_in_a_store_that_nobody_touched(url: str) -> None:
+    """Golden streams, redacted, encoded, oversize, cut, interrupted, erased and pruned ones; with a checkpoint too."""
+    with Store.open(url, create=True) as store:
+        ids = fill(store)
+        made = make(store)
+        looked = look(store, lines=[made])
+        assert looked.faults == {}
+        assert looked.summary.problems == []
+        assert looked.summary.found == 0
+        assert looked.summary.pruned == 1
+        assert looked.verdict(ids["plain"]) == "intact"
+        assert looked.verdict(ids["open"]) == "unfinished"
+        assert {looked.verdict(ids[name]) for name in ("erased", "erased_odd")} == {"erased"}
+        assert looked.summary.verdicts.keys() == {"intact", "unfinished", "erased"}
+        assert looked.summary.verdicts["unfinished"] == 1
+        (missing,) = [each for each in looked.checked if each.missing]
+        assert (missing.recording_id, missing.complete) == (ids["interrupted"], False)
+
+
+def test_what_was_erased_and_pruned_after_a_checkpoint_is_no_fault(url: str) -> None:
+    with Store.open(url, create=True) as store:
+        ids = fill(store, streams=False)
+        made = make(store)
+        erase(store, ids["plain"])
+        prune(store, ids["gzip"])
+        looked = look(store, lines=[made])
+        assert looked.codes == set()
+        assert looked.verdict(ids["plain"]) == "erased"
+        assert looked.summary.pruned == 2
+
+
+def test_what_is_sealed_later_leaves_earlier_checkpoints_as_they_were(url: str) -> None:
+    """Also a recording whose id is older than all that are logged: one that ran long, or was imported."""
+    with Store.open(url, create=True) as store:
+        ids = fill(store, streams=False)
+        lines = [make(store)]
+        from recorder.capture import seal_interrupted
+        from recorder.store import Append
+
+        row, ending = seal_interrupted(store.recording(ids["open"]), store.events(ids["open"]))
+        store.append([Append(ids["open"], None, [row], ending)])
+        lines.append(make(store))
+        assert lines[1].count == lines[0].count + 1
+        assert lines[1].store == lines[0].store
+        looked = look(store, lines=lines)
+        assert looked.codes == set()
+        assert [holds for _, holds in looked.summary.checkpoints] == [True, True]
+
+
+def test_an_empty_store_is_verified_and_has_a_checkpoint(url: str) -> None:
+    with Store.open(url, create=True) as store:
+        made = make(store)
+        assert (made.store, made.count) == ("-", 0)
+        assert look(store, lines=[made]).summary.found == 0
+
+
+# -- single edits ------------------------------------------------------------------------------------------------------
+
+
+def test_every_single_edit_is_found(held: Held) -> None:
+    """Of any column of any table of facts, and rows deleted, added and swapped, at random."""
+    rng = random.Random(7)
+    sealed = {found.bytes for name, found in held.ids.items() if name not in ("open", "pruned")}
+    missed, done = [], 0
+    with closing(unguarded(held.path)) as connection, Store.open(held.path, readonly=True) as store:
+        connection.execute("PRAGMA synchronous = OFF")
+        while done < EDITS:
+            made = edit(connection, rng, sealed)
+            if made is None:
+                continue
+            done += 1
+            if not look(store).summary.found:
+                missed.append(made.text)
+            undo(connection, made)
+        assert look(store).summary.found == 0
+    assert missed == []
+
+
+# -- attacks on the structure ------------------------------------------------------------------------------------------
+
+
+def key(held: Held, name: str = "plain") -> bytes:
+    return held.ids[name].bytes
+
+
+def last(held: Held, name: str = "plain") -> int:
+    """The position of the end event."""
+    with closing(sqlite3.connect(held.path)) as connection:
+        found: int = connection.execute(
+            "SELECT events FROM endings WHERE recording_id = ?", (key(held, name),)
+        ).fetchone()[0]
+        return found
+
+
+def reseal(path: Path, recording_id: UUID) -> None:
+    """Make the digests of a recording anew, as somebody would who knows how."""
+    from recorder.digest import EventDigest, payload_of
+
+    with Store.open(path, readonly=True) as store:
+        recording = store.recording(recording_id)
+        digest = EventDigest(recording)
+        for event in store.events(recording_id):
+            row = (recording_id.bytes, *event)
+            digest.rows([row])
+            digest.payload(payload_of(row))
+        assert recording.ending is not None
+        made = digest.finish(recording, recording.ending)
+    statement = "UPDATE endings SET facts_digest = ?, payload_digest = ?, seal = ? WHERE recording_id = ?"
+    raw(path, (statement, (*made, recording_id.bytes)))
+
+
+def test_a_tail_that_was_cut_is_found(held: Held) -> None:
+    raw(held.path, ("DELETE FROM events WHERE recording_id = ? AND position > 2", (key(held),)))
+    assert held.faults() == {held.plain: {"cut_off"}}
+
+
+def test_a_tail_that_was_cut_with_its_seal_is_found(held: Held) -> None:
+    """It then looks like a recording that is still being made; but nobody makes it."""
+    raw(
+        held.path,
+        ("DELETE FROM events WHERE recording_id = ? AND position > 2", (key(held),)),
+        ("DELETE FROM endings WHERE recording_id = ?", (key(held),)),
+    )
+    assert held.faults()[held.plain] >= {"cut_off"}
+
+
+def test_a_seal_that_is_gone_is_found_by_the_log_also_where_somebody_claims_to_write(held: Held) -> None:
+    raw(
+        held.path,
+        ("DELETE FROM events WHERE recording_id = ? AND position > 2", (key(held),)),
+        ("DELETE FROM endings WHERE recording_id = ?", (key(held),)),
+        ("INSERT INTO leases SELECT recording_id, writer, 0 FROM recordings WHERE recording_id = ?", (key(held),)),
+    )
+    assert held.faults() == {held.plain: {"seal_gone"}}
+
+
+def test_an_end_event_that_is_gone_is_found(held: Held) -> None:
+    raw(held.path, ("DELETE FROM events WHERE recording_id = ? AND kind = 'end'", (key(held),)))
+    assert held.faults()[held.plain] == {"cut_off"}
+
+
+def test_a_gap_is_found_with_its_place(held: Held) -> None:
+    raw(held.path, ("DELETE FROM events WHERE recording_id = ? AND position IN (2, 3)", (key(held),)))
+    with Store.open(held.path, readonly=True) as store:
+        (found,) = [each for each in look(store).checked if each.problems]
+    assert found.problems[0][:] == ("gap", "the events 2 to 3 are gone", 2)
+
+
+def test_two_events_that_changed_places_are_found(held: Held) -> None:
+    raw(
+        held.path,
+        ("UPDATE events SET position = -9 WHERE recording_id = ? AND position = 2", (key(held),)),
+        ("UPDATE events SET position = 2 WHERE recording_id = ? AND position = 3", (key(held),)),
+        ("UPDATE events SET position = 3 WHERE recording_id = ? AND position = -9", (key(held),)),
+    )
+    assert held.faults().keys() == {held.plain}
+
+
+def test_a_payload_that_moved_between_two_without_is_found(held: Held) -> None:
+    """Digests cover unframed bytes: where one payload is absent, only its place tells it from another's."""
+    raw(
+        held.path,
+        ("UPDATE events SET data = NULL WHERE recording_id = ? AND position = 3", (key(held),)),
+    )
+    assert held.faults() == {held.plain: {"content_gone"}}
+
+
+def test_a_forged_middle_is_found(held: Held) -> None:
+    """Of the same length, at the same time, under the same name."""
+    forged = "UPDATE events SET data = CAST(replace(CAST(data AS TEXT), 'chat', 'chit') AS BLOB)"
+    raw(held.path, (f"{forged} WHERE recording_id = ? AND position = 3", (key(held),)))
+    assert held.faults() == {held.plain: {"content"}}
+
+
+def test_events_behind_the_end_are_found(held: Held) -> None:
+    copied = (
+        "INSERT INTO events SELECT recording_id, ?, kind, elapsed_us, type, data, raw, size, cuts FROM events "
+        "WHERE recording_id = ? AND position = 2"
+    )
+    raw(held.path, (copied, (last(held) + 1, key(held))))
+    assert "behind_end" in held.faults()[held.plain]
+
+
+def test_a_forgery_with_fresh_digests_is_found_by_the_log(held: Held) -> None:
+    """The digests alone say that all is well: they were made anew. The log knows another seal."""
+    raw(
+        held.path,
+        ("UPDATE events SET elapsed_us = elapsed_us + 1 WHERE recording_id = ? AND kind = 'end'", (key(held),)),
+    )
+    reseal(held.path, held.plain)
+    assert held.faults() == {held.plain: {"sealed_anew"}}
+    raw(held.path, ("DELETE FROM logged WHERE recording_id = ?", (key(held),)))
+    assert held.codes() == set()
+    assert held.codes(held.line) == {"beginning"}  # it was the first one
+
+
+def test_a_forgery_that_knows_the_log_too_is_found_by_a_checkpoint(held: Held) -> None:
+    from recorder.digest import leaf_of
+
+    raw(
+        held.path,
+        ("UPDATE events SET elapsed_us = elapsed_us + 1 WHERE recording_id = ? AND kind = 'end'", (key(held),)),
+    )
+    reseal(held.path, held.plain)
+    with Store.open(held.path, readonly=True) as store:
+        ending = store.recording(held.plain).ending
+    assert ending is not None
+    assert ending.seal is not None
+    raw(held.path, ("UPDATE logged SET leaf = ? WHERE recording_id = ?", (leaf_of(held.plain, ending.seal), key(held))))
+    assert held.codes() == set()
+    assert held.codes(held.line) == {"rewritten"}
+
+
+_OF_A_RECORDING = ("events", "endings", "tags", "readings", "leases", "recordings")
+
+
+def test_a_lost_recording_is_named_by_what_is_left_of_it(held: Held) -> None:
+    raw(held.path, ("DELETE FROM recordings WHERE recording_id = ?", (key(held),)))
+    assert held.faults() == {held.plain: {"lost"}}
+
+
+def test_a_recording_that_was_taken_away_whole_is_named_by_the_log(held: Held) -> None:
+    _take_away(held, held.plain)
+    assert held.faults() == {held.plain: {"lost"}}
+
+
+def test_a_recording_that_was_taken_away_with_its_log_is_found_by_a_checkpoint(held: Held) -> None:
+    _take_away(held, held.ids["left"], "logged")
+    assert held.codes() == set()
+    assert held.codes(held.line) == {"rolled_back"}
+    _take_away(held, held.plain, "logged")
+    assert held.codes(held.line) == {"beginning"}
+
+
+def _take_away(held: Held, recording_id: UUID, *others: str) -> None:
+    with closing(unguarded(held.path)) as connection:
+        for table in (*_OF_A_RECORDING, *others):
+            connection.execute(f"DELETE FROM {table} WHERE recording_id = ?", (recording_id.bytes,))
+
+
+def test_a_store_that_was_rolled_back_is_found_by_a_checkpoint(held: Held) -> None:
+    """An older copy of the whole file holds by itself."""
+    older = held.path.with_name("older.db")
+    shutil.copy(held.path, older)
+    with Store.open(held.path) as store:
+        append(store, store.recording(held.plain).request, b"data: more\n\n")
+        newer = make(store)
+    shutil.copy(older, held.path)
+    assert held.codes() == set()
+    assert held.codes(held.line) == set()
+    assert held.codes(held.line, newer) == {"rolled_back"}
+
+
+def test_a_log_in_another_order_is_found_by_a_checkpoint(held: Held) -> None:
+    raw(held.path, ("UPDATE logged SET batch = 9 WHERE recording_id = ?", (key(held),)))
+    assert held.codes() == set()
+    assert held.codes(held.line) & {"rewritten", "beginning"}
+
+
+def test_a_store_that_was_written_anew_is_found_by_a_checkpoint(held: Held, tmp_path: Path) -> None:
+    other = Held(tmp_path / "other.db")
+    assert other.codes(held.line) == {"beginning"}
+
+
+def test_the_last_checkpoint_that_holds_says_from_where_on_it_was_changed(held: Held) -> None:
+    with Store.open(held.path) as store:
+        for _ in range(3):
+            recording_id = append(store, store.recording(held.plain).request, b"data: more\n\n")
+        newer = make(store)
+    raw(held.path, ("UPDATE logged SET leaf = x'00' WHERE recording_id = ?", (recording_id.bytes,)))
+    with Store.open(held.path, readonly=True) as store:
+        looked = look(store, lines=[newer, held.line])
+    assert [holds for _, holds in looked.summary.checkpoints] == [True, False]
+    (problem,) = looked.summary.problems
+    assert problem.code == "rewritten"
+    assert f"the first {held.line.count:,} are" in problem.text
+
+
+def test_an_erasure_that_nobody_recorded_is_found(held: Held) -> None:
+    """And one that is on record, while content is there, too."""
+    raw(held.path, ("DELETE FROM erasures WHERE recording_id = ?", (key(held, "erased"),)))
+    assert held.faults()[held.ids["erased"]] >= {"request", "content_gone"}
+    raw(held.path, ("INSERT INTO erasures VALUES (?, 1, 'x', 'y')", (key(held),)))
+    assert held.faults()[held.plain] == {"content_left"}
+
+
+def test_a_value_that_sqlite_cannot_read_is_named(held: Held) -> None:
+    raw(
+        held.path,
+        ("UPDATE events SET size = 'x' WHERE recording_id = ? AND position = 2", (key(held),)),
+        ("UPDATE events SET type = CAST(x'ff' AS TEXT) WHERE recording_id = ? AND position = 2", (key(held, "left"),)),
+        ("UPDATE recordings SET model = CAST(x'6d6d6dff' AS TEXT) WHERE recording_id = ?", (key(held, "large"),)),
+        ("UPDATE recordings SET recording_id = x'00' WHERE recording_id = ?", (key(held, "gzip"),)),
+    )
+    faults = held.faults()
+    assert faults.keys() == {held.plain, held.ids["left"], held.ids["large"], held.ids["gzip"], None}
+
+
+def test_readings_and_later_tags_are_not_sealed(held: Held) -> None:
+    """They are derived, or come after the seal; docs/integrity.md says so."""
+    raw(held.path, "UPDATE readings SET status = 'failed'", "UPDATE erasures SET reason = 'other'")
+    with Store.open(held.path) as store:
+        store.tag(held.plain, "note", "later")
+    raw(held.path, "UPDATE tags SET value = 'other' WHERE name = 'note'")
+    assert held.codes(held.line) == set()
+
+
+# -- what is looked at -------------------------------------------------------------------------------------------------
+
+
+def test_only_what_is_asked_for_is_looked_at(held: Held) -> None:
+    raw(held.path, ("DELETE FROM events WHERE recording_id = ? AND position = 2", (key(held),)))
+    assert held.codes(scope=Scope(ids=[held.ids["gzip"]])) == set()
+    assert held.codes(scope=Scope(ids=[held.plain])) == {"gap"}
+    assert held.codes(scope=Scope(since=1_800_000_000_000_000)) == set()
+    assert held.codes(scope=Scope(since=1_790_000_000_000_000)) == {"gap"}
+
+
+def test_more_recordings_than_are_read_together_are_all_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from recorder.store import scanning, sqlite
+
+    monkeypatch.setattr(scanning, "GROUP", 3)
+    monkeypatch.setattr(sqlite, "_AT_A_TIME", 7)
+    monkeypatch.setattr(scanning, "GROUP_BYTES", 4000)
+    with Store.open(tmp_path / "recorder.db", create=True) as store:
+        ids = fill(store, streams=False)
+        looked = look(store)
+    assert {each.recording_id for each in looked.checked} == set(ids.values()) - {ids["pruned"]}
+    assert looked.summary.found == 0
