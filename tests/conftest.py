@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,10 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile("nightly", hypothesis.settings.get_profile("default"), max_examples=10_000)
 hypothesis.settings.load_profile("nightly" if NIGHTLY else "ci" if os.environ.get("CI") else "default")
+
+# A shell ignores Ctrl-C for what it starts in the background, and whatever a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _FOREIGN = ("RECORDER_", "OPENAI_", "ANTHROPIC_", "AZURE_", "PG")
 

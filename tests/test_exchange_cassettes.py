@@ -25,7 +25,7 @@ from recorder.exchange.building import Foreign, Unfit
 from recorder.recording import Recording
 from recorder.store import Store
 from tests.clients import raised
-from tests.needs import CASSETTES, FULL, need_cassettes
+from tests.needs import CASSETTES, NIGHTLY, need_cassettes
 
 #: Cassettes that are refused, and why.
 REFUSED: dict[str, str] = {}
@@ -232,7 +232,7 @@ def test_an_sdk_sees_what_it_sees_of_the_cassettes_own_body(tmp_path: Path, empt
         exchange.import_file(store, path)
     with recorder.open(tmp_path / "a.db") as handle:
         # Asynchronous clients share all but the carrying of bytes: a slice of them is enough where time is short.
-        both = FULL or files().index(path) % 4 == 0
+        both = NIGHTLY or files().index(path) % 4 == 0
         for factory in (httpx2.Client, httpx2.AsyncClient) if both else (httpx2.Client,):
             replaying = handle.replay()
             for call in found:

@@ -33,7 +33,7 @@ from tests.loopback import (
     stream_head,
     stream_script,
 )
-from tests.needs import FULL, need_corpus
+from tests.needs import NIGHTLY, need_corpus
 from tests.proxied import Proxied
 from tests.scenario import Mode, Scenario
 from tests.torture import SCENARIOS, Outcome, direct, drive
@@ -95,8 +95,8 @@ EVERY_CASE = pytest.mark.parametrize(
     [
         pytest.param(scenario, mode, id=f"{scenario.name}-{mode}")
         for number, scenario in enumerate(CASES)
-        if FULL or number % 2 == 0
-        for mode in (scenario.modes if FULL else [scenario.modes[number // 2 % len(scenario.modes)]])
+        if NIGHTLY or number % 2 == 0
+        for mode in (scenario.modes if NIGHTLY else [scenario.modes[number // 2 % len(scenario.modes)]])
     ],
 )
 
@@ -172,7 +172,7 @@ def test_every_client_sees_the_same(proxy: Proxied, kind: Kind, script: list[Any
 
 def streams() -> list[Any]:
     found = corpus()
-    return found if FULL else found[::12]
+    return found if NIGHTLY else found[::12]
 
 
 @pytest.mark.parametrize("stream", streams(), ids=lambda stream: stream.id)
@@ -181,7 +181,7 @@ def test_published_streams_pass_byte_for_byte(proxy: Proxied, stream: Any) -> No
     need_corpus()
     data = stream.path.read_bytes()
     odd = ("X-ODD-Case: Aa", "x-odd-case: bB", "openai-Version:2020-10-01")
-    for seed in range(3 if FULL else 1):
+    for seed in range(3 if NIGHTLY else 1):
         script = stream_script(data, cuts=seeded_cuts(len(data), f"{stream.id} {seed}"), headers=odd)
         with Loopback([script]) as server, httpx.Client(trust_env=False) as client:
             response = client.post(behind(proxy, server.url) + "/v1/threads/t/runs", json={"stream": True})

@@ -29,13 +29,13 @@ from recorder.proxy import Routes
 from recorder.recording import Event, Recording
 from recorder.store import RunFilter, Store
 from tests.loopback import LAST_CHUNK, chunk, stream_head
-from tests.needs import FULL, NIGHTLY
+from tests.needs import CI, NIGHTLY
 from tests.proxied import Program, Proxied, killed
 
 #: Streams at once, and for how many seconds new ones begin.
-STREAMS, SECONDS = (500, 600.0) if NIGHTLY else (500, 30.0) if FULL else (60, 10.0)
+STREAMS, SECONDS = (500, 600.0) if NIGHTLY else (500, 30.0) if CI else (60, 10.0)
 #: Events a second of all streams together, and events of one.
-RATE, EVENTS = 2500 if FULL else 1000, 20
+RATE, EVENTS = 2500 if NIGHTLY or CI else 1000, 20
 #: When the proxy is killed: after this share of the time.
 KILLED_AFTER = 0.4
 #: MiB by which the second proxy may grow in the latter half of its life.

@@ -26,7 +26,7 @@ from tests.clients import Kind, fetch
 from tests.conversations import CONVERSATIONS, KEY, need_for
 from tests.loopback import Loopback, Step, corpus, head, pieces, seeded_cuts, stream_script
 from tests.loopback import Request as Asked
-from tests.needs import FULL, need_corpus
+from tests.needs import NIGHTLY, need_corpus
 from tests.payloads import compact
 from tests.proxied import Proxied
 from tests.replaying import EVENTS, Replaying, kept
@@ -136,7 +136,7 @@ def slices(every: int, first: int, *servers: str) -> pytest.MarkDecorator:
     cases = []
     for number, scenario in enumerate(SCENARIOS):
         if scenario.server in servers and scenario.name not in NOT_THE_SAME:
-            if FULL:
+            if NIGHTLY:
                 cases += [(scenario, mode) for mode in scenario.modes]
             elif number % every == first or scenario.server == "http2":
                 cases.append((scenario, scenario.modes[number // every % len(scenario.modes)]))
