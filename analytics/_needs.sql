@@ -1,7 +1,10 @@
--- How many tokens each run needed, as far as that is known: one row for its output (`kind` is 'output') and one for its
--- prompt ('prompt').
+-- How many tokens each run used, might have used and needed, as far as that is known: one row for its output (`kind` is
+-- 'output') and one for its prompt ('prompt').
 --
--- tokens   what the run used; NULL where that is not known or not to be believed, or is the sum of several answers
+-- cap_tokens   the cap as it was set; 0 and below are none
+-- room_tokens  what that let it use in all: a cap on the output holds for each of several answers
+-- used_tokens  what it used; NULL where that is not known or not to be believed
+-- tokens   the same of one answer: NULL also where several were asked for at once
 -- ended    TRUE: it came to its end by itself, so that this is what it needed. FALSE: something else ended it, and it
 --          needed at least this (right-censored): a cap, a filter, a refusal, a client that left, a stream that broke,
 --          figures from the middle of a stream, a tool's output that an Assistants run still waits for, or a use of
@@ -15,7 +18,11 @@
 SELECT
     r.run_id AS run_id,
     'output' AS kind,
-    CASE WHEN r.max_completion_tokens > 0 THEN r.max_completion_tokens END AS cap_tokens,
+    CASE WHEN r.max_completion_tokens BETWEEN 1 AND 999999999999 THEN r.max_completion_tokens END AS cap_tokens,
+    CASE
+        WHEN r.max_completion_tokens BETWEEN 1 AND 999999999999 THEN r.max_completion_tokens * coalesce(f.choices, 1)
+    END AS room_tokens,
+    CASE WHEN r.output_tokens BETWEEN 0 AND 999999999999 THEN r.output_tokens END AS used_tokens,
     CASE
         WHEN coalesce(f.choices, 1) = 1 AND r.output_tokens BETWEEN 0 AND 999999999999 THEN r.output_tokens
     END AS tokens,
@@ -31,7 +38,9 @@ UNION ALL
 SELECT
     r.run_id,
     'prompt',
-    CASE WHEN r.max_prompt_tokens > 0 THEN r.max_prompt_tokens END,
+    CASE WHEN r.max_prompt_tokens BETWEEN 1 AND 999999999999 THEN r.max_prompt_tokens END,
+    CASE WHEN r.max_prompt_tokens BETWEEN 1 AND 999999999999 THEN r.max_prompt_tokens END,
+    CASE WHEN r.input_tokens BETWEEN 0 AND 999999999999 THEN r.input_tokens END,
     CASE WHEN r.input_tokens BETWEEN 0 AND 999999999999 THEN r.input_tokens END,
     (r.outcome = 'completed' OR r.dialect IN ('chat', 'messages', 'gemini') OR NOT coalesce(f.tools_called, FALSE))
         AND r.outcome NOT IN ('truncated_prompt', 'context_overflow')

@@ -8,29 +8,18 @@
 WITH capped AS (
     SELECT
         a.slice AS slice,
-        'output' AS cap_kind,
-        a.max_completion_tokens AS cap_tokens,
+        n.kind AS cap_kind,
+        n.cap_tokens AS cap_tokens,
         a.weight AS weight,
         CASE
-            WHEN a.outcome = 'truncated_output'
-                OR a.output_tokens >= a.max_completion_tokens * coalesce(f.choices, 1) THEN 1
-            WHEN a.output_tokens IS NOT NULL OR a.outcome = 'completed' THEN 0
+            WHEN n.used_tokens >= n.room_tokens THEN 1
+            WHEN n.kind = 'output' AND a.outcome = 'truncated_output' THEN 1
+            WHEN n.kind = 'prompt' AND a.outcome = 'truncated_prompt' THEN 1
+            WHEN n.used_tokens IS NOT NULL OR a.outcome = 'completed' THEN 0
         END AS hit
     FROM asked a
-    LEFT JOIN findings f ON f.run_id = a.run_id
-    WHERE a.max_completion_tokens > 0
-    UNION ALL
-    SELECT
-        slice,
-        'prompt' AS cap_kind,
-        max_prompt_tokens AS cap_tokens,
-        weight,
-        CASE
-            WHEN outcome = 'truncated_prompt' OR input_tokens >= max_prompt_tokens THEN 1
-            WHEN input_tokens IS NOT NULL OR outcome = 'completed' THEN 0
-        END AS hit
-    FROM asked
-    WHERE max_prompt_tokens > 0
+    JOIN needs n ON n.run_id = a.run_id
+    WHERE n.cap_tokens IS NOT NULL
 ),
 counted AS (
     SELECT

@@ -10,16 +10,12 @@
 WITH used AS (
     SELECT
         a.slice AS slice,
-        'output' AS cap_kind,
+        n.kind AS cap_kind,
         a.weight AS weight,
-        CAST(a.output_tokens AS DOUBLE) / (a.max_completion_tokens * coalesce(f.choices, 1)) AS share
+        CAST(n.used_tokens AS DOUBLE) / n.room_tokens AS share
     FROM asked a
-    LEFT JOIN findings f ON f.run_id = a.run_id
-    WHERE a.max_completion_tokens > 0 AND a.output_tokens IS NOT NULL
-    UNION ALL
-    SELECT slice, 'prompt' AS cap_kind, weight, CAST(input_tokens AS DOUBLE) / max_prompt_tokens AS share
-    FROM asked
-    WHERE max_prompt_tokens > 0 AND input_tokens IS NOT NULL
+    JOIN needs n ON n.run_id = a.run_id
+    WHERE n.room_tokens IS NOT NULL AND n.used_tokens IS NOT NULL
 ),
 ranked AS (
     SELECT

@@ -9,100 +9,27 @@
 -- use more. Money is that of the runs with a price; the others are counted.
 -- among: over
 -- needs: output_tokens|input_tokens
--- uses: costs
+-- uses: costs, curve
 -- given: kind VARCHAR = 'output'
 -- must: kind IN ('output', 'prompt')
 -- chart: line cap_tokens expected_share slice
-WITH told AS (
+WITH known AS (
     SELECT
-        a.slice AS slice,
-        a.run_id AS run_id,
-        a.weight AS weight,
-        CAST(a.weight AS DECIMAL(25, 6)) AS exact_weight,
+        j.slice AS slice,
+        j.weight AS weight,
+        CAST(j.weight AS DECIMAL(25, 6)) AS exact_weight,
+        j.cap_tokens AS cap_tokens,
+        j.tokens AS tokens,
+        j.ended AS ended,
+        j.cut AS cut,
+        j.runaway AS runaway,
+        CASE WHEN j.counts THEN 1 ELSE 0 END AS counts,
         a.cost_usd AS cost_usd,
-        CASE WHEN g.kind = 'output' THEN a.output_usd_per_mtok ELSE a.input_usd_per_mtok END AS usd_per_mtok,
-        n.cap_tokens AS cap_tokens,
-        n.tokens AS tokens,
-        n.ended AS ended,
-        n.cut AS cut,
-        n.runaway AS runaway
-    FROM asked a
-    JOIN needs n ON n.run_id = a.run_id
-    JOIN given g ON g.kind = n.kind
-),
-asked_again AS (
-    SELECT earlier.run_id AS run_id
-    FROM told earlier
-    JOIN retries r ON r.run_id = earlier.run_id AND r.linked_by = 'request' AND r.gap_us <= 600000000
-    JOIN told later ON later.run_id = r.next_id AND later.slice IS NOT DISTINCT FROM earlier.slice
-    WHERE NOT earlier.ended AND NOT later.runaway AND later.tokens >= earlier.tokens
-),
-judged AS (
-    SELECT t.*, CASE WHEN NOT t.runaway AND x.run_id IS NULL THEN 1 ELSE 0 END AS counts
-    FROM told t
-    LEFT JOIN asked_again x ON x.run_id = t.run_id
-    WHERE t.tokens IS NOT NULL
-),
-at_tokens AS (
-    SELECT
-        slice,
-        tokens,
-        count(*) AS runs,
-        sum(weight) AS weights,
-        sum(weight * weight) AS squares,
-        sum(CASE WHEN ended THEN 1 ELSE 0 END) AS ends,
-        sum(CASE WHEN ended THEN weight ELSE 0 END) AS end_weights
-    FROM judged
-    WHERE counts = 1
-    GROUP BY slice, tokens
-),
-at_risk AS (
-    SELECT
-        slice,
-        tokens,
-        ends,
-        end_weights,
-        sum(runs) OVER further AS risk_runs,
-        sum(weights) OVER further AS risk_weights,
-        sum(squares) OVER further AS risk_squares
-    FROM at_tokens
-    WINDOW further AS (PARTITION BY slice ORDER BY tokens DESC)
-),
-steps_down AS (
-    SELECT
-        *,
-        CASE WHEN ends = risk_runs THEN 1 ELSE 0 END AS is_last,
-        CASE WHEN ends = 0 OR ends = risk_runs THEN 0 ELSE ln(1 - end_weights / risk_weights) END AS log_step,
-        CASE
-            WHEN ends = 0 OR ends = risk_runs THEN 0
-            ELSE end_weights / (risk_weights - end_weights) * risk_squares / (risk_weights * risk_weights)
-        END AS variance_step
-    FROM at_risk
-),
-summed AS (
-    SELECT
-        *,
-        max(is_last) OVER so_far AS is_over,
-        sum(log_step) OVER so_far AS log_survival,
-        sum(variance_step) OVER so_far AS variance
-    FROM steps_down
-    WINDOW so_far AS (PARTITION BY slice ORDER BY tokens)
-),
-curve AS (
-    SELECT
-        *,
-        CASE WHEN is_over = 1 THEN 0 ELSE exp(log_survival) END AS survival,
-        CASE
-            WHEN is_over = 1 THEN 0
-            WHEN log_survival = 0 THEN 1
-            ELSE exp(log_survival * exp(-1.959963984540054 * sqrt(variance) / log_survival))
-        END AS low_survival,
-        CASE
-            WHEN is_over = 1 THEN NULL
-            WHEN log_survival = 0 THEN 1
-            ELSE exp(log_survival * exp(1.959963984540054 * sqrt(variance) / log_survival))
-        END AS high_survival
-    FROM summed
+        CASE WHEN g.kind = 'output' THEN a.output_usd_per_mtok ELSE a.input_usd_per_mtok END AS usd_per_mtok
+    FROM judged j
+    JOIN asked a ON a.run_id = j.run_id
+    CROSS JOIN given g
+    WHERE j.tokens IS NOT NULL
 ),
 -- What a run uses on average, if it may use so many tokens: the area under the curve up to there.
 areas AS (
@@ -130,13 +57,13 @@ marks AS (
 ),
 frequent AS (
     SELECT slice, cap_tokens, row_number() OVER (PARTITION BY slice ORDER BY count(*) DESC, cap_tokens) AS place
-    FROM judged
+    FROM known
     WHERE cap_tokens IS NOT NULL
     GROUP BY slice, cap_tokens
 ),
 tried AS (
     SELECT s.slice, c.cap AS cap
-    FROM (SELECT DISTINCT slice FROM judged) AS s
+    FROM (SELECT DISTINCT slice FROM known) AS s
     CROSS JOIN candidates c
     UNION
     SELECT slice, cap_tokens FROM frequent WHERE place <= 8 AND NOT EXISTS (SELECT 1 FROM candidates)
@@ -179,7 +106,7 @@ alike AS (
         coalesce(sum(CASE WHEN j.cost_usd IS NOT NULL THEN j.usd_per_mtok * j.exact_weight END), 0) AS usd_per_mtok,
         coalesce(sum(j.cost_usd * j.exact_weight), 0) AS cost_usd,
         coalesce(sum(CASE WHEN j.cut THEN j.cost_usd * j.exact_weight END), 0) AS cut_cost_usd
-    FROM judged j
+    FROM known j
     LEFT JOIN areas v ON v.slice IS NOT DISTINCT FROM j.slice AND v.tokens = j.tokens
     GROUP BY j.slice, j.tokens
     UNION ALL
@@ -233,6 +160,7 @@ read_off AS (
         furthest IS NULL OR (tokens > furthest AND lowest > 0) AS is_beyond,
         coalesce(upto_survival, 1) AS survival,
         coalesce(upto_area, 0) + coalesce(upto_survival, 1) * (tokens - coalesce(upto_tokens, 0)) AS area,
+        saved_micro_usd * CAST('0.000001' AS DECIMAL(7, 6)) AS saved_usd,
         all_unpriced < all_runs AS is_priced
     FROM placed
     WHERE is_cap = 1
@@ -262,13 +190,13 @@ SELECT
         WHEN r.avoided_weights = 0 THEN 0
         WHEN NOT r.is_beyond THEN r.area * r.avoided_over_survival - r.avoided_areas
     END AS added_tokens,
-    CASE WHEN r.is_priced THEN r.saved_micro_usd * CAST('0.000001' AS DECIMAL(7, 6)) END AS saved_usd,
-    CASE WHEN r.is_priced THEN r.certain_usd - r.saved_micro_usd * CAST('0.000001' AS DECIMAL(7, 6)) END AS wasted_usd,
+    CAST(CASE WHEN r.is_priced THEN r.saved_usd END AS DECIMAL(38,9)) AS saved_usd,
+    CAST(CASE WHEN r.is_priced THEN r.certain_usd - r.saved_usd END AS DECIMAL(38,9)) AS wasted_usd,
     CASE
         WHEN NOT r.is_priced THEN NULL
         WHEN r.avoided_weights = 0 THEN 0
         WHEN NOT r.is_beyond
-            THEN CAST((r.area * r.rates_over_survival - r.rate_areas) / 1000000 AS DECIMAL(25, 9))
+            THEN CAST((r.area * r.rates_over_survival - r.rate_areas) / 1000000 AS DECIMAL(38,9))
     END AS added_usd,
     r.all_unpriced AS unpriced_runs
 FROM read_off r

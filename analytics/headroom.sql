@@ -13,24 +13,18 @@
 WITH used AS (
     SELECT
         a.slice AS slice,
-        'output' AS cap_kind,
-        a.max_completion_tokens * coalesce(f.choices, 1) AS cap_tokens,
+        n.kind AS cap_kind,
+        n.room_tokens AS cap_tokens,
         a.weight AS weight,
-        a.output_tokens AS used_tokens,
-        CASE WHEN a.outcome = 'truncated_output' THEN 1 ELSE 0 END AS cut
+        n.used_tokens AS used_tokens,
+        CASE
+            WHEN n.kind = 'output' AND a.outcome = 'truncated_output' THEN 1
+            WHEN n.kind = 'prompt' AND a.outcome IN ('truncated_prompt', 'context_overflow') THEN 1
+            ELSE 0
+        END AS cut
     FROM asked a
-    LEFT JOIN findings f ON f.run_id = a.run_id
-    WHERE a.max_completion_tokens > 0 AND a.output_tokens IS NOT NULL
-    UNION ALL
-    SELECT
-        slice,
-        'prompt',
-        max_prompt_tokens,
-        weight,
-        input_tokens,
-        CASE WHEN outcome IN ('truncated_prompt', 'context_overflow') THEN 1 ELSE 0 END
-    FROM asked
-    WHERE max_prompt_tokens > 0 AND input_tokens IS NOT NULL
+    JOIN needs n ON n.run_id = a.run_id
+    WHERE n.room_tokens IS NOT NULL AND n.used_tokens IS NOT NULL
 ),
 ranked AS (
     SELECT

@@ -3,7 +3,8 @@
 -- used: the number of tokens that 50 and 99 % of them stay at or below, the sum of their tokens, and what the dearest 1
 -- % cost at least (`p99_usd`). A run without a cap can use all that the model allows. `unknown` are those whose request
 -- was not kept and whose answer does not say it either. A cap of 0 or below is none. Runs whose tokens nobody stated
--- are in no figure of tokens; `unpriced_runs` are in none of money.
+-- are in no figure of tokens; `unpriced_runs` are in none of money (requests that were refused cost nothing, and are not
+-- among them).
 -- among: over
 -- uses: costs
 -- chart: bars slice cap runs_share
@@ -20,7 +21,8 @@ WITH told AS (
         END AS cap,
         output_tokens,
         coalesce(total_tokens, input_tokens + output_tokens) AS all_tokens,
-        cost_usd AS money
+        cost_usd AS money,
+        CASE WHEN unpriced <> 'failed_request' THEN 1 ELSE 0 END AS lacks_price
     FROM asked
 ),
 ranked AS (
@@ -47,7 +49,7 @@ SELECT
     CAST(min(CASE WHEN money_up_to >= 0.50 * money_in_all THEN money END) AS DECIMAL(38,9)) AS p50_usd,
     CAST(min(CASE WHEN money_up_to >= 0.99 * money_in_all THEN money END) AS DECIMAL(38,9)) AS p99_usd,
     CAST(sum(money * CAST(weight AS DECIMAL(18,6))) AS DECIMAL(38,9)) AS cost_usd,
-    sum(CASE WHEN money IS NULL THEN 1 ELSE 0 END) AS unpriced_runs
+    sum(lacks_price) AS unpriced_runs
 FROM ranked
 GROUP BY slice, cap
 ORDER BY slice, runs_share DESC, cap

@@ -7,7 +7,7 @@
 -- broke), `other` (failed, cancelled, expired, filtered, refused). Each run is in one of these. `whitespace` is the
 -- part of all their outputs that was whitespace without end, taken out of them: an estimate by the events that brought
 -- it. Runs whose tokens nobody stated are counted (`unknown_runs`) and are in no sum of tokens; those without a price
--- (`unpriced_runs`) in none of money.
+-- (`unpriced_runs`) in none of money. Requests that were refused cost nothing, and need no price.
 -- among: over
 -- uses: costs
 -- given: within_minutes DOUBLE = 10
@@ -42,6 +42,7 @@ judged AS (
         CASE WHEN coalesce(a.total_tokens, a.input_tokens, a.output_tokens) IS NULL THEN 1 ELSE 0 END AS is_unknown,
         coalesce(a.output_tokens * f.whitespace_share, 0) AS blank_tokens,
         a.cost_usd AS money,
+        CASE WHEN a.unpriced <> 'failed_request' THEN 1 ELSE 0 END AS lacks_price,
         CASE
             WHEN a.cost_usd IS NULL THEN NULL
             ELSE CAST(coalesce(a.output_usd * CAST(f.whitespace_share AS DECIMAL(9,8)), 0) AS DECIMAL(38,18))
@@ -57,10 +58,11 @@ parts AS (
         weight,
         CASE WHEN is_unknown = 0 THEN all_tokens - blank_tokens END AS part_tokens,
         is_unknown,
-        money - blank_money AS part_money
+        money - blank_money AS part_money,
+        lacks_price
     FROM judged
     UNION ALL
-    SELECT slice, 'whitespace', weight, blank_tokens, 0, blank_money
+    SELECT slice, 'whitespace', weight, blank_tokens, 0, blank_money, lacks_price
     FROM judged
     WHERE blank_tokens > 0
 ),
@@ -72,7 +74,7 @@ summed AS (
         sum(weight * part_tokens) AS tokens_sum,
         sum(is_unknown) AS unknown_runs,
         sum(part_money * CAST(weight AS DECIMAL(18,6))) AS money_sum,
-        sum(CASE WHEN part_money IS NULL THEN 1 ELSE 0 END) AS unpriced_runs
+        sum(lacks_price) AS unpriced_runs
     FROM parts
     GROUP BY slice, spent_on
 ),

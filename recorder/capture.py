@@ -32,6 +32,8 @@ PIECE: Final = 1 << 20
 PATIENCE: Final = 1_000_000
 #: Payload bytes of a recording that are kept in memory for its reading where the store gets none.
 KEPT: Final = 32 << 20
+#: What waits is looked at again when this share of it has come.
+_SHARE: Final = 16
 
 _SSE: Final = Kind.SSE.value
 _WIRE: Final = Kind.WIRE.value
@@ -89,9 +91,11 @@ class Capture:
         # Of a body that is not encoded: bytes that came, in rows or not yet, and how many came before them.
         self._arrived: list[bytes] = []
         self._passed = 0
-        # Of an encoded body that is no stream: what is decoded, and how much of it was looked at.
+        # Of an encoded body that is no stream: what is decoded, how much of it holds nothing, and how much there must
+        # be before it is looked at again.
         self._plain: bytearray | None = None
-        self._looked_at = 0
+        self._harmless = 0
+        self._look_from = 0
         self._position = 0
         self._now = 0
         self._status: int | None = None
@@ -396,10 +400,14 @@ class Capture:
             return False
         if self._plain is None:
             return self._tokenizer is not None or self._start is not None  # the event in these bytes is not over
-        waits = self._passage.holds(bytes(self._plain[self._looked_at :]))
-        if not waits:
-            self._looked_at = len(self._plain)
-        return waits
+        size = len(self._plain)
+        if size < self._look_from:
+            return True
+        if not self._passage.holds(bytes(self._plain[self._harmless :])):
+            self._harmless = size
+            return False
+        self._look_from = size + (size - self._harmless) // _SHARE + 1  # looking again each time would be quadratic
+        return True
 
     def _flush(self, kind: str, keep: int = 0) -> None:
         """Put the held bytes into rows of at most PIECE bytes; the last `keep` bytes stay held."""

@@ -18,10 +18,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 __all__ = [
+    "ASIDE",
+    "POLLS",
     "Captured",
     "Ending",
     "Event",
@@ -42,6 +44,11 @@ __all__ = [
     "storable",
     "uuid7",
 ]
+
+#: Actions that only look at a run: how often a client polls says nothing about the run.
+POLLS: Final = frozenset({"retrieve", "steps", "step"})
+#: Actions that look at a run, or change what it is called or whether it goes on, while its answer streams elsewhere.
+ASIDE: Final = POLLS | {"cancel", "modify"}
 
 #: Headers in the order and spelling of the wire; bytes above 0x7F are decoded as latin-1 (RFC 9110 section 5.5),
 #: which maps every byte to one character and back.

@@ -187,6 +187,20 @@ def stream_script(
     return steps
 
 
+def in_step(parts: Iterable[bytes], encode: Callable[[bytes], bytes] = chunk) -> tuple[Answer, Callable[[], None]]:
+    """A script that sends the next part when the client has seen the one before; and how it is told."""
+    seen = threading.Semaphore()
+
+    def script(_: Request) -> Iterator[bytes]:
+        yield stream_head()
+        for part in parts:
+            assert seen.acquire(timeout=20)
+            yield encode(part)
+        yield LAST_CHUNK
+
+    return script, seen.release
+
+
 # -- servers ---
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from recorder import dialects, queries
+from recorder.queries import tables
 from recorder.queries.asking import SLICES, Answer, Scope, ask
 from recorder.queries.questions import Question, find, questions
 from recorder.store import Store
@@ -98,6 +99,24 @@ def test_a_question_is_said_for_people_and_in_portable_sql(question: Question) -
     assert not FOREIGN.search(question.sql), FOREIGN.search(question.sql)
     if question.chart:
         assert question.chart.columns
+
+
+@pytest.mark.parametrize("name", ["judged", "curve"])
+def test_what_is_made_of_the_runs_that_are_asked_about_is_portable_too(name: str) -> None:
+    assert not FOREIGN.search(tables.shared(name))
+
+
+def test_wilsons_interval_is_the_same_wherever_it_stands() -> None:
+    """Portable SQL has no functions of one's own, so each file spells it out: in one way, once for each end."""
+    spelled = re.compile(
+        r"([\w.]+) \+ 1\.9207294103470627 / ([\w.]+) ([-+]) 1\.959963984540054 \* "
+        r"sqrt\(\(\1 \* \(1 - \1\) \+ 0\.9603647051735313 / \2\) / \2\) ?\) / \(1 \+ 3\.841458820694125 / \2\)"
+    )
+    files = [question for question in questions() if re.search(r"3\.84|1\.92|0\.960", question.sql)]
+    assert len(files) > 10
+    for question in files:
+        ends = [match[3] for match in spelled.finditer(" ".join(question.sql.split()))]
+        assert ends == ["-", "+"], question.name
 
 
 @pytest.mark.parametrize("name", NAMES)

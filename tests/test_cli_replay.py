@@ -163,14 +163,15 @@ def test_a_port_that_is_taken_is_told(store: Path) -> None:
 
 
 def test_a_program_finds_the_server_in_its_environment(store: Path) -> None:
-    """Its output is its own, what we say goes to stderr; its code is passed on."""
-    done = under(store, times=2, code=3)
+    """Its output is its own, what we say goes to stderr; its code is passed on. A key that is empty is none."""
+    done = under(store, times=2, code=3, OPENAI_API_KEY="")
     assert (done.returncode, done.stdout) == (3, "200\n200\n")
     first, *rest = done.stderr.splitlines()
     assert first.startswith("listening on http://127.0.0.1:")
     (said,) = [line for line in rest if line.startswith("set for the program: ")]
     base = first.split()[-1]
-    for word in (f"OPENAI_BASE_URL={base}/openai/v1", f"ANTHROPIC_BASE_URL={base}/anthropic", "OPENAI_API_KEY=unused"):
+    keys = ("OPENAI_API_KEY=unused", "ANTHROPIC_API_KEY=unused")
+    for word in (f"OPENAI_BASE_URL={base}/openai/v1", f"ANTHROPIC_BASE_URL={base}/anthropic", *keys):
         assert word in said
     assert "2 answered from the store, 0 missed" in done.stderr
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recorder.errors import NotFound, UsageError
-from recorder.queries.questions import Chart, Given, find, questions, read
+from recorder.queries.questions import USES, Chart, Given, find, questions, read
 
 WHOLE = """\
 -- X1 How many runs are there?
@@ -60,7 +60,7 @@ def test_a_head_may_say_next_to_nothing(tmp_path: Path) -> None:
         ("", "the first line must be an id and the question"),
         ("SELECT 1", "the first line must be an id and the question"),
         ("-- why?\nSELECT 1", "the first line must be an id and the question"),
-        ("-- X1 Why?\n-- uses: magic\nSELECT 1", "it uses magic; there is costs, events, invoice"),
+        ("-- X1 Why?\n-- uses: magic\nSELECT 1", f"it uses magic; there is {', '.join(sorted(USES))}"),
         ("-- X1 Why?\n-- given: target 0.99\nSELECT 1", "`given` must be a name, a type and a default"),
     ],
 )

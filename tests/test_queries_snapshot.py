@@ -524,7 +524,7 @@ def test_a_refresher_may_be_killed_at_any_time(sqlite_url: str, tmp_path: Path) 
                 recorded(store)
             # the copying process, without the one that waits for it
             job = json.dumps(snapshot._job(snapshot.place, tmp_path, events=number % 2 == 0)).encode()
-            command = [sys.executable, "-P", copying.__file__]
+            command = [sys.executable, "-P", copying.PROGRAM]
             with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
                 assert child.stdin is not None
                 child.stdin.write(job)

@@ -417,6 +417,27 @@ def test_what_is_held_back_is_not_looked_at_again_for_each_new_event(monkeypatch
     assert len(looks) < 200
 
 
+def test_an_encoded_answer_that_waits_is_not_looked_at_again_for_each_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a key at its beginning it waits to the end: looking each time would be quadratic."""
+    looked: list[int] = []
+    holds = Passage.holds
+
+    def counted(self: Passage, decoded: bytes) -> bool:
+        looked.append(len(decoded))
+        return holds(self, decoded)
+
+    monkeypatch.setattr(Passage, "holds", counted)
+    plain = json.dumps({"text": f"{KEY} " + " ".join(str(n * 7919 % 99991) for n in range(40_000))}).encode()
+    packed = gzip.compress(plain)
+    capture = Capture(recording())
+    capture.head(head("application/json", "gzip"), 1)
+    for number, at in enumerate(range(0, len(packed), 500), 1):
+        capture.data(packed[at : at + 500], number * 1_500_000)
+    capture.end("eof", 1 << 40)
+    assert body_of(capture.take()) == masked(plain, KEY)
+    assert sum(looked) < 40 * len(plain)
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_name_of_an_event_is_redacted(end: str) -> None:
     """It stands in a column of its own, and in the frame's bytes where these are kept."""

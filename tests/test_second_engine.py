@@ -13,6 +13,7 @@ from uuid import UUID
 import pytest
 
 from recorder import queries
+from recorder.queries import tables
 from recorder.queries.asking import Scope, ask
 from recorder.queries.questions import Question, questions
 from recorder.store import Store
@@ -20,7 +21,7 @@ from tests.asked import as_json, belonging, fill, load
 
 session: Any = pytest.importorskip("chdb.session")
 
-QUESTIONS: Final = [question for question in questions() if not question.uses]
+QUESTIONS: Final = [question for question in questions() if question.uses <= {"curve"}]
 
 #: What ClickHouse does otherwise than the SQL standard unless it is told.
 _SETTINGS: Final = (
@@ -73,6 +74,7 @@ def answer(engine: Any, question: Question, candidates: list[int]) -> list[list[
         "asked": f"SELECT 'all' AS slice, * FROM runs WHERE {conditions(question)}",
         "given": f"SELECT {', '.join(given) or '1 AS one'}",
         "candidates": caps or "SELECT CAST(0 AS Int64) AS cap WHERE 0 = 1",
+        **({name: tables.shared(name) for name in ("judged", "curve")} if "curve" in question.uses else {}),
     }.items():
         engine.query(f"CREATE OR REPLACE VIEW {name} AS {select}")
     found = engine.query(f"{question.sql}\nSETTINGS {_SETTINGS}", "JSONCompact").bytes()

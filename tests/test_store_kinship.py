@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from recorder.recording import Recording, Status, StoredReading
+from recorder.recording import ASIDE, Recording, Status, StoredReading
 from recorder.schema import VIEWS, readings
 from recorder.store import Append, Store, placing
-from recorder.store.kinship import ASIDE, FINAL, OPEN, Kin, Place, places
+from recorder.store.kinship import FINAL, OPEN, Kin, Place, places
 from tests.needs import ROOT, examples
 from tests.rows import STARTED, an_end, made_reading, opened, recorded, rows_of
 
@@ -543,32 +543,72 @@ def puts(store: Store, recording_ids: Sequence[UUID], *, continues: bool) -> Non
         )
 
 
+def meanwhile(monkeypatch: pytest.MonkeyPatch, first: Callable[[], object], second: Callable[[], object]) -> None:
+    """Runs `second` while the readings that `first` put are in their places and not committed, or as soon as it may."""
+    placed_first, done = threading.Event(), threading.Event()
+
+    def settle_slowly(connection: Any, touched: Any) -> None:
+        placing.settle(connection, touched)
+        if not placed_first.is_set():
+            placed_first.set()
+            done.wait(0.5)  # time enough for the other, did it not have to wait
+
+    def other() -> None:
+        assert placed_first.wait(30)
+        second()
+        done.set()
+
+    monkeypatch.setattr("recorder.store.writing.settle", settle_slowly)
+    thread = threading.Thread(target=other)
+    thread.start()
+    first()
+    thread.join()
+    assert done.is_set()
+
+
 def test_who_reads_the_other_half_of_a_run_waits_for_the_first_to_commit(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither would see the other's reading, and both would say that theirs is a run of its own."""
     with Store.open(url, create=True) as store, Store.open(url) as other:
         opener, continued = recorded(store), recorded(store)
-        placed_first, done = threading.Event(), threading.Event()
-
-        def settle_slowly(connection: Any, touched: Any) -> None:
-            placing.settle(connection, touched)
-            if not placed_first.is_set():
-                placed_first.set()
-                done.wait(0.5)  # time enough for the other, did it not have to wait
-
-        def read_the_other() -> None:
-            assert placed_first.wait(30)
-            other.put_readings([made_reading(continued, opener.recording_id, provider_run_id="run_1")])
-            done.set()
-
-        monkeypatch.setattr("recorder.store.writing.settle", settle_slowly)
-        thread = threading.Thread(target=read_the_other)
-        thread.start()
-        store.put_readings([made_reading(opener, provider_run_id="run_1")])
-        thread.join()
+        meanwhile(
+            monkeypatch,
+            lambda: store.put_readings([made_reading(opener, provider_run_id="run_1")]),
+            lambda: other.put_readings([made_reading(continued, opener.recording_id, provider_run_id="run_1")]),
+        )
         assert store.members(opener.recording_id) == [opener.recording_id, continued.recording_id]
         assert len(store.runs()) == 1
+
+
+def test_who_reads_again_what_another_one_just_moved_settles_the_run_that_it_was_moved_to(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its run must not be looked up before the other has committed: nobody would come back to the one in between."""
+    with Store.open(url, create=True) as store, Store.open(url) as other:
+        moved, left = recorded(store), recorded(store)
+        store.put_readings([made_reading(moved, provider_run_id="run_1")])
+        store.put_readings([made_reading(left, moved.recording_id, provider_run_id="run_2")])
+        meanwhile(
+            monkeypatch,
+            lambda: store.put_readings([made_reading(moved, provider_run_id="run_2")]),
+            lambda: other.put_readings([made_reading(moved, provider_run_id="run_3")]),
+        )
+        assert store.members(moved.recording_id) == [moved.recording_id]
+        assert store.members(left.recording_id) == [left.recording_id]
+
+
+def test_of_two_that_read_a_recording_at_once_the_last_holds(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open(url, create=True) as store, Store.open(url) as other:
+        recording = recorded(store)
+        meanwhile(
+            monkeypatch,
+            lambda: store.put_readings([made_reading(recording, model="first")]),
+            lambda: other.put_readings([made_reading(recording, model="last")]),
+        )
+        stored = store.reading(recording.recording_id)
+        assert stored is not None
+        assert stored.reading.model == "last"
 
 
 def test_two_processes_that_read_the_halves_of_runs_agree(url: str) -> None:

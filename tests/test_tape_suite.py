@@ -87,6 +87,8 @@ def test_a_suite_without_runs_is_no_success(tmp_path: Path) -> None:
 def test_a_source_that_is_none_is_named(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(NotFound, match="no store at"):
         recorder.replay_suite(lambda case: None, tmp_path / "none.db")
+    with pytest.raises(UsageError, match="cannot be read"):
+        recorder.replay_suite(lambda case: None, tmp_path / "none.jsonl")
     with pytest.raises(UsageError, match="filters are for stores"):
         recorder.replay_suite(lambda case: None, folder, model="m")
 

@@ -8,8 +8,7 @@ import io
 import json
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,19 @@ from recorder.recording import Captured, Head, Transport
 from recorder.transport import chains
 from tests.azure_calls import KEY, KINDS, Calls, Outcome, See, client, drive, each, opened, settled
 from tests.instrumented import chunks, ending, head_of, recordings
-from tests.loopback import LAST_CHUNK, Act, Answer, Loopback, Refused, chunk, head, pieces, stream_head, stream_script
-from tests.loopback import Request as Arrived
+from tests.loopback import (
+    LAST_CHUNK,
+    Act,
+    Answer,
+    Loopback,
+    Refused,
+    chunk,
+    head,
+    in_step,
+    pieces,
+    stream_head,
+    stream_script,
+)
 from tests.needs import ROOT
 from tests.payloads import ASSISTANTS_DONE, frame, run
 
@@ -246,20 +256,6 @@ def test_the_head_is_stored_with_its_headers_in_order_and_as_spelled(handle: Han
     wanted = tuple((name, value) for name, value in (line.split(": ") for line in lines))
     assert head_of(handle, recording) == Head(200, "Fine", "HTTP/1.0", wanted)
     assert replayed(handle, kind, server.url, stream_run) == bare
-
-
-def in_step(parts: list[bytes], encode: Callable[[bytes], bytes] = chunk) -> tuple[Answer, Callable[[], None]]:
-    """A script that sends the next part when the client has seen an event of the one before; and how it is told."""
-    seen = threading.Semaphore()
-
-    def script(request: Arrived) -> Iterator[bytes]:
-        yield stream_head()
-        for part in parts:
-            assert seen.acquire(timeout=20)
-            yield encode(part)
-        yield LAST_CHUNK
-
-    return script, seen.release
 
 
 @every_kind

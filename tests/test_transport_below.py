@@ -6,7 +6,6 @@ import asyncio
 import gzip
 import subprocess
 import sys
-import threading
 import weakref
 import zlib
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -25,7 +24,7 @@ from recorder.recording import Transport
 from recorder.transport import attach
 from tests.bare_calls import KINDS, READS, Ask, Seen, drive
 from tests.instrumented import chunks, ending, recordings
-from tests.loopback import LAST_CHUNK, Act, Answer, Loopback, Refused, chunk, head, stream_head, stream_script
+from tests.loopback import LAST_CHUNK, Act, Loopback, Refused, chunk, head, in_step, stream_head, stream_script
 from tests.needs import ROOT
 from tests.payloads import CHAT
 from tests.scenario import Scenario
@@ -108,20 +107,6 @@ def test_every_content_coding_is_decoded_as_ever_and_kept_as_it_came(
     assert handle.body(recording.recording_id) == wire
     (again,) = replayed(handle, kind, calls)
     assert (again.body, again.raised) == (bare.body, ())
-
-
-def in_step(parts: list[bytes]) -> tuple[Answer, Callable[[], None]]:
-    """A script that sends the next part when the client has seen the one before; and how it is told."""
-    seen = threading.Semaphore()
-
-    def script(request: Any) -> Iterator[bytes]:
-        yield stream_head()
-        for part in parts:
-            assert seen.acquire(timeout=20)
-            yield chunk(part)
-        yield LAST_CHUNK
-
-    return script, seen.release
 
 
 def test_chunks_reach_requests_at_once_and_are_stored_and_replayed_as_they_came(handle: Handle) -> None:

@@ -56,8 +56,8 @@ _FROM_TRIAL: Final = {
     "avoided_runs": "BIGINT",
     "saved_tokens": "DOUBLE",
     "added_tokens": "DOUBLE",
-    "saved_usd": "DECIMAL(38,18)",
-    "added_usd": "DECIMAL(38,18)",
+    "saved_usd": "DECIMAL(38,9)",
+    "added_usd": "DECIMAL(38,9)",
     "unpriced_runs": "BIGINT",
 }
 _LAST: Final = {"why": "VARCHAR", "advice": "VARCHAR"}

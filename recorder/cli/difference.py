@@ -5,14 +5,12 @@ The page is one file without scripts, whose policy lets nothing be loaded. Every
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from recorder.report.markup import Child, Markup, element
+from recorder.report.markup import Child, Markup, element, head
 
 from .output import count, moment, safe, several, span, timestamp
 from .story import folded
@@ -230,17 +228,6 @@ def page(found: Comparison, why: str | None, *, timing: bool) -> str:
         if differing
         else "They are the same."
     )
-    digest = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name="referrer", content="no-referrer"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", "Two runs compared"),
-        element("style", Markup(_STYLE)),
-    )
     body = element(
         "body",
         element("h1", "Two runs compared"),
@@ -251,7 +238,7 @@ def page(found: Comparison, why: str | None, *, timing: bool) -> str:
         [_page_section(found, section) for section in differing if section != "timing"],
         _page_timing(found) if found.timing else None,
     )
-    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+    return "<!doctype html>\n" + element("html", head("Two runs compared", _STYLE), body, lang="en") + "\n"
 
 
 def _sides(found: Comparison) -> Markup:

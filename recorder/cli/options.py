@@ -107,7 +107,9 @@ _FILTERS = (
 _SCOPE = (
     click.option("--since", callback=_time, help="Runs that started at or after: 2026-03-01T12:00, or an age: 7d, 3h."),
     click.option("--until", callback=_time, help="Runs that started before."),
-    click.option("--by", help="Told apart by assistant, model, group, thread, day, …, tag:NAME or metadata:NAME."),
+    click.option(
+        "--by", help="Told apart by assistant, model, group, thread, day (UTC), …, tag:NAME or metadata:NAME."
+    ),
     click.option("--where", help="An SQL condition on runs, such as \"model = 'gpt-4o' and output_tokens > 500\"."),
 )
 

@@ -12,16 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import click
-
 from recorder import config
-from recorder.errors import UsageError
 from recorder.proxy import Routes, Service, Settings, child_environment
 from recorder.wire import loop_factory, server_context
 
 from .output import count, several, span, table
 from .record_deck import Deck
-from .serving import Life, raise_file_limit, say, settle, url_of
+from .serving import Life, announce, listening_on, raise_file_limit, say, settle, url_of
 
 __all__ = ["Plan", "run"]
 
@@ -90,9 +87,7 @@ def _patience() -> Iterator[None]:
 
 
 def _listening(plan: Plan, address: tuple[str, int]) -> None:
-    """The first line of stdout (of stderr where a program owns stdout), and what is mounted."""
-    click.echo(f"listening on {_base(plan, address)}", err=bool(plan.command))
-    sys.stdout.flush()
+    announce(_base(plan, address), program=bool(plan.command))
 
 
 def _base(plan: Plan, address: tuple[str, int]) -> str:
@@ -104,10 +99,8 @@ async def _live(plan: Plan, deck: Deck, listening: Callable[[tuple[str, int]], N
     service = Service(plan.routes, deck, plan.proxy, figures=deck.figures, tls=tls)
     life = Life()
     life.catch_signals()
-    try:
+    with listening_on(plan.host, plan.port):
         address = await service.start(plan.host, plan.port, reuse_port=reuse_port)
-    except OSError as error:
-        raise UsageError(f"{plan.host}:{plan.port} cannot be listened on: {error.strerror or error}") from None
     settle()
     listening(address)
     for route in plan.routes.all:
@@ -131,10 +124,8 @@ def _workers(plan: Plan) -> int:
     family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
     with socket.socket(family) as held:  # keeps the port; it never listens, so no connection comes to it
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        try:
+        with listening_on(plan.host, plan.port):
             held.bind((plan.host, plan.port))
-        except OSError as error:
-            raise UsageError(f"{plan.host}:{plan.port} cannot be listened on: {error.strerror or error}") from None
         address = held.getsockname()[:2]
         return _Crew(plan, address).work()
 

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import dataclass, field
-from typing import Final
 
-import click
-
-from recorder.errors import UsageError
 from recorder.proxy import Routes, child_environment
 from recorder.replay import Player
 from recorder.replay_server import Faults, Mounts, Service, Settings
+from recorder.transport.sdks import NO_KEY, absent_keys
 from recorder.wire import loop_factory, server_context
 
-from .serving import Life, raise_file_limit, say, settle, url_of
+from .serving import Life, announce, listening_on, raise_file_limit, say, settle, url_of
 
 __all__ = ["Plan", "run"]
-
-#: Without a key SDKs do not even begin.
-_KEYS: Final = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +44,11 @@ async def _live(plan: Plan) -> int:
     service = Service(plan.player, plan.settings, mounts=mounts, faults=plan.faults, say=say, tls=tls)
     life = Life()
     life.catch_signals()
-    try:
+    with listening_on(plan.host, plan.port):
         address = await service.start(plan.host, plan.port)
-    except OSError as error:
-        raise UsageError(f"{plan.host}:{plan.port} cannot be listened on: {error.strerror or error}") from None
     settle()
     base = url_of(service.scheme, address)
-    click.echo(f"listening on {base}", err=bool(plan.command))
-    sys.stdout.flush()
+    announce(base, program=bool(plan.command))
     say(f"answering from {plan.player.store.url}")
     if plan.command:
         code = await life.program(plan.command, _environment(plan, base))
@@ -76,9 +66,8 @@ async def _live(plan: Plan) -> int:
 def _environment(plan: Plan, base: str) -> dict[str, str]:
     """What the program finds: our base URL in its variables, and a key where it has none."""
     environment, added = child_environment(plan.routes, base, plan.environment)
-    for name in _KEYS:
-        if name not in environment:
-            environment[name] = "unused"
-            added.append(f"{name}=unused")
+    for name in absent_keys(environment):
+        environment[name] = NO_KEY
+        added.append(f"{name}={NO_KEY}")
     say("set for the program: " + " ".join(added))
     return environment

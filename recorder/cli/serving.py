@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import sys
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar, cast
 
 import click
 
-__all__ = ["Access", "Life", "access", "raise_file_limit", "say", "settle", "url_of"]
+from recorder.errors import UsageError
+
+__all__ = ["Access", "Life", "access", "announce", "listening_on", "raise_file_limit", "say", "settle", "url_of"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -91,6 +94,21 @@ def url_of(scheme: str, address: tuple[str, int]) -> str:
     """The base URL of a server at this address."""
     host = f"[{address[0]}]" if ":" in address[0] else address[0]
     return f"{scheme}://{host}:{address[1]}"
+
+
+@contextlib.contextmanager
+def listening_on(host: str, port: int) -> Iterator[None]:
+    """Says what it means where this address cannot be listened on."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"{host}:{port} cannot be listened on: {error.strerror or error}") from None
+
+
+def announce(base: str, *, program: bool) -> None:
+    """The first line of stdout, or of stderr where a program owns stdout: at which base URL we listen."""
+    click.echo(f"listening on {base}", err=program)
+    sys.stdout.flush()
 
 
 def raise_file_limit() -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
+from recorder.recording import POLLS
+
 from .output import count, json_line, milliseconds, moment, safe, several, span, timestamp
 from .story import ENDED, folded
 
@@ -45,9 +47,6 @@ _NO_LANE: Final = frozenset({"wire"})
 
 _LABEL: Final = 11
 _WIDTH: Final = (40, 100, 200)  # columns of a raster: at least, where no terminal says, at most
-
-#: Actions that only look at a run.
-_POLLS: Final = frozenset({"retrieve", "steps", "step"})
 
 #: Rows of the list of events, half of them from its beginning.
 _ROWS: Final = 240
@@ -98,7 +97,7 @@ def tell_timeline(line: Timeline, width: int) -> Iterator[str]:
         yield ""
         yield from _overview(line, width)
     for number, track in enumerate(line.tracks, 1):
-        if track.reading.action in _POLLS:
+        if track.reading.action in POLLS:
             yield from _poll(number, track)
             continue
         yield ""

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from recorder.dialects.base import body_of, without_absent
-from recorder.recording import Reading, Request, Spoken, Status, StopReason
+from recorder.recording import ASIDE, Reading, Request, Spoken, Status, StopReason
 
 from .jsontext import JsonVerdict, json_reading
 from .runaway import ENOUGH, Repetition, Whitespace, repetition, whitespace
@@ -23,8 +23,6 @@ __all__ = ["Findings", "examine"]
 
 #: Formats whose answer is meant to be JSON.
 _JSON_FORMATS: Final = ("json_object", "json_schema")
-#: Actions that look at a run or change it, and bring no answer of their own.
-_NO_ANSWER: Final = ("retrieve", "cancel", "modify", "steps", "step")
 #: Kinds of text that the user sees.
 _SEEN: Final = ("text", "refusal")
 #: Visible characters up to which an answer is as good as none.
@@ -124,7 +122,7 @@ def _damage(reading: Reading, told: list[_Told]) -> JsonVerdict | None:
         return next((verdict for verdict in verdicts if not verdict.valid), verdicts[0])
     other = any(one.spoken.kind != "reasoning" and one.spoken.text for one in told)
     over = reading.stop_reason in (StopReason.STOP, StopReason.OUTPUT_LIMIT)
-    if other or not over or reading.action in _NO_ANSWER or not reading.is_run:
+    if other or not over or reading.action in ASIDE or not reading.is_run:
         return None
     return json_reading("")
 

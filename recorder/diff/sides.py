@@ -7,14 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from recorder.reader.brought import Brought, ToolCall, brought, tool_calls
-from recorder.recording import Reading, Recording, Run
+from recorder.reader.brought import Brought, ToolCall, brought, tool_calls, withheld
+from recorder.recording import POLLS, Reading, Recording, Run
 from recorder.store import Store
 
 __all__ = ["Part", "Side", "side"]
-
-#: Actions that only look at a run: how often a client polls says nothing about the run.
-_POLLS: Final = frozenset({"retrieve", "steps", "step"})
 
 #: Kinds of spoken texts that a user sees.
 _SHOWN: Final = ("text", "refusal")
@@ -73,18 +70,18 @@ def side(store: Store, recording_id: UUID) -> Side:
         parts.append(Part(recording=recording, reading=reading, told=told))
     assert standing is not None  # a run has the recording that opened it
     first = [part for part in parts if "duplicate" not in part.reading.flags] or parts
-    kept = [part for part in first if part.reading.action not in _POLLS] or first[:1]
+    kept = [part for part in first if part.reading.action not in POLLS] or first[:1]
     return Side(
         run=run,
         parts=tuple(kept),
         polls=len(first) - len(kept),
         standing=standing,
-        withheld=next((why for part in kept if (why := _withheld(part)) is not None), None),
+        withheld=next(
+            (
+                why
+                for part in kept
+                if (why := withheld(part.recording, part.told.reading, part.told.passing)) is not None
+            ),
+            None,
+        ),
     )
-
-
-def _withheld(part: Part) -> str | None:
-    if part.recording.content != "full":
-        return f"it was recorded with content={part.recording.content}"
-    missing = "payload_missing" in {*part.told.reading.flags, *part.told.passing.flags}
-    return "its payloads were erased" if missing else None

@@ -15,7 +15,7 @@ from .keys import tree
 from .rules import DEFAULT, SIMPLE, Rule
 from .tree import Array, Blob, Members, Node, Secret, flat, is_secret, leaves
 
-__all__ = ["Difference", "differences", "nearest"]
+__all__ = ["Difference", "differences", "nearest", "shared", "shortened"]
 
 _SHOWN: Final = 80
 _BEFORE: Final = 20  # characters shown before the first that differs
@@ -136,7 +136,7 @@ def nearest(
     found = [_readable(gap) for gap in best[2]]
     stored_rule = best[1].match_rule
     if stored_rule is not None and stored_rule != rule.to_text():
-        found.append(Difference("rule", _shorten(rule.to_text()), _shorten(stored_rule)))
+        found.append(Difference("rule", shortened(rule.to_text()), shortened(stored_rule)))
     return best[1], found
 
 
@@ -151,12 +151,12 @@ class _Score(NamedTuple):
 def _weight(gap: _Gap) -> int:
     """How many bytes of a difference are not in the common beginning or end of its sides."""
     ours, theirs = (b"" if side is None else flat(side) for side in (gap.wanted, gap.stored))
-    start = _shared(ours, theirs)
+    start = shared(ours, theirs)
     ours, theirs = ours[start:], theirs[start:]
-    return max(len(ours), len(theirs)) - _shared(ours[::-1], theirs[::-1])
+    return max(len(ours), len(theirs)) - shared(ours[::-1], theirs[::-1])
 
 
-def _shared(ours: bytes | str, theirs: bytes | str) -> int:
+def shared(ours: bytes | str, theirs: bytes | str) -> int:
     """The length of the common beginning: a binary search, because slices compare fast."""
     low, high = 0, min(len(ours), len(theirs))
     while low < high:
@@ -175,15 +175,15 @@ def _readable(gap: _Gap, *, whole: bool = False) -> Difference:
     hidden = any(isinstance(step, bytes) and is_secret(step) for step in gap.path)
     if hidden or gap.wanted is None or gap.stored is None:
         ours, theirs = (
-            None if side is None else REDACTED if hidden else _shorten(_show(side), most=most)
+            None if side is None else REDACTED if hidden else shortened(_show(side), most=most)
             for side in (gap.wanted, gap.stored)
         )
         return Difference(path, ours, theirs)
     shown, other = _show(gap.wanted), _show(gap.stored)
     if isinstance(gap.wanted, Blob) and isinstance(gap.stored, Blob) and shown == other:
-        other += f", different from offset {_shared(gap.wanted, gap.stored):,}"
-    start = _shared(shown, other)
-    return Difference(path, _shorten(shown, start, most), _shorten(other, start, most))
+        other += f", different from offset {shared(gap.wanted, gap.stored):,}"
+    start = shared(shown, other)
+    return Difference(path, shortened(shown, start, most), shortened(other, start, most))
 
 
 def _show_path(path: Iterable[bytes | int]) -> str:
@@ -227,11 +227,13 @@ def _show_blob(blob: Blob) -> str:
     return json.dumps(mask(clean_url("?" + text)[1:]), ensure_ascii=False)  # it may be a form
 
 
-def _shorten(text: str, start: int = 0, most: int | None = _SHOWN) -> str:
-    """At most 80 characters of a text, from a little before `start`, or all of it; what is no printable character is
-    escaped."""
+def shortened(text: str, start: int = 0, most: int | None = _SHOWN, before: int = _BEFORE) -> str:
+    """At most so many characters of a text, from a little before `start`; all of it where `most` is None.
+
+    What is no printable character is escaped.
+    """
     most = len(text) if most is None else most
-    begin = max(0, start - _BEFORE) if len(text) > most else 0
+    begin = max(0, start - before) if len(text) > most else 0
     piece = text[begin : begin + most]
     safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in piece)
     return "…" * (begin > 0) + safe + "…" * (begin + most < len(text))

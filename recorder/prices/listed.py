@@ -206,21 +206,19 @@ def _at(price: Decimal | TieredPrices, above: int) -> Decimal:
 
 
 def _rates(prices: Mapping[str, Decimal]) -> Rates:
-    """The rates of the buckets. What has no price of its own costs what it is a part of, as in the library."""
-    uncached, output = prices.get("input_mtok"), prices.get("output_mtok")
-    write = prices.get("cache_write_mtok", uncached)
+    """The rates of the buckets."""
     return Rates(
-        uncached=uncached,
-        cached=prices.get("cache_read_mtok", uncached),
-        write=write,
-        write_5m=prices.get("cache_write_5m_mtok", write),
-        write_1h=prices.get("cache_write_1h_mtok", write),
-        output=output,
-        reasoning=prices.get("output_reasoning_mtok", output),
+        uncached=prices.get("input_mtok"),
+        cached=prices.get("cache_read_mtok"),
+        write=prices.get("cache_write_mtok"),
+        write_5m=prices.get("cache_write_5m_mtok"),
+        write_1h=prices.get("cache_write_1h_mtok"),
+        output=prices.get("output_mtok"),
+        reasoning=prices.get("output_reasoning_mtok"),
         request=prices.get("requests_kcount"),
         search=prices.get("web_searches_kcount"),
         apart=tuple(kind for kind in KINDS if any(f"_{kind}_" in name for name in prices)),
-    )
+    ).filled()
 
 
 def everything() -> Iterator[tuple[str, str, Period]]:

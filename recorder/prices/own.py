@@ -146,19 +146,17 @@ def _entry(entry: Any, where: str) -> Entry:
 
 
 def _rates(amounts: Mapping[str, Decimal]) -> Rates:
-    uncached, output = amounts.get("input"), amounts.get("output")
-    write = amounts.get("cache_write", uncached)
     return Rates(
-        uncached=uncached,
-        cached=amounts.get("cached", uncached),
-        write=write,
-        write_5m=amounts.get("cache_write_5m", write),
-        write_1h=amounts.get("cache_write_1h", write),
-        output=output,
-        reasoning=amounts.get("reasoning", output),
+        uncached=amounts.get("input"),
+        cached=amounts.get("cached"),
+        write=amounts.get("cache_write"),
+        write_5m=amounts.get("cache_write_5m"),
+        write_1h=amounts.get("cache_write_1h"),
+        output=amounts.get("output"),
+        reasoning=amounts.get("reasoning"),
         request=amounts.get("request"),
         hour=amounts.get("hour"),
-    )
+    ).filled()
 
 
 def _check(table: Any, names: Iterable[str], where: str) -> None:

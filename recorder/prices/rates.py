@@ -99,6 +99,17 @@ class Rates(NamedTuple):
     search: Decimal | None = None
     apart: tuple[str, ...] = ()
 
+    def filled(self) -> Rates:
+        """The rates where what has no price of its own costs what it is a part of, as price lists mean it."""
+        write = self.uncached if self.write is None else self.write
+        return self._replace(
+            cached=self.uncached if self.cached is None else self.cached,
+            write=write,
+            write_5m=write if self.write_5m is None else self.write_5m,
+            write_1h=write if self.write_1h is None else self.write_1h,
+            reasoning=self.output if self.reasoning is None else self.reasoning,
+        )
+
     @property
     def empty(self) -> bool:
         """Whether nothing of a run has a price."""

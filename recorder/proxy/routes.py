@@ -12,14 +12,14 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from recorder.errors import UsageError
-from recorder.wire import Origin, check_target
+from recorder.wire import OUR_PATHS, Origin, check_target, first_segment, remounted
 
 __all__ = ["DEFAULTS", "Route", "Routes"]
 
 DEFAULTS: Final = ("openai=https://api.openai.com", "anthropic=https://api.anthropic.com")
 
-#: Paths that are ours; no upstream may have this name.
-OURS: Final = "__recorder"
+#: No upstream may have this name.
+_OURS: Final = OUR_PATHS.strip("/")
 
 _NAMED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})=(.*)", re.DOTALL)
 
@@ -46,8 +46,8 @@ class Route(NamedTuple):
         """From `URL` or `NAME=URL`. Raises UsageError."""
         named = _NAMED.fullmatch(text)
         name, url = (named[1], named[2]) if named else ("", text)
-        if name == OURS:
-            raise UsageError(f"the name {OURS} is taken; give the upstream another one")
+        if name == _OURS:
+            raise UsageError(f"the name {_OURS} is taken; give the upstream another one")
         origin = Origin.of(url)
         parts = urllib.parse.urlsplit(url)
         prefix = parts.path.rstrip("/")
@@ -72,12 +72,9 @@ class Routes:
 
     def find(self, target: str) -> tuple[Route, str] | None:
         """The upstream that a (checked) target means, and the target to ask it for."""
-        path, mark, query = target.partition("?")
-        name, slash, rest = path[1:].partition("/")
-        route = self._named.get(name) if name else None
-        if route is not None:
-            return route, f"{route.prefix}/{rest}{mark}{query}" if slash or not route.prefix else (
-                f"{route.prefix}{mark}{query}"
-            )
+        name = first_segment(target)
+        if name and name in self._named:
+            route = self._named[name]
+            return route, remounted(target, route.prefix)
         bare = self._named.get("")
         return None if bare is None else (bare, f"{bare.prefix}{target}")

@@ -10,19 +10,16 @@ import json
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from recorder.transport.exchange import BODY_LIMIT, Sink
-from recorder.wire import UNHEARD, Dialer, Exchange, Framing, Gate, Limits, Pool, Receiver, Refused, Server
+from recorder.wire import OUR_PATHS, UNHEARD, Dialer, Exchange, Gate, Limits, Pool, Receiver, Refused, Server
 
 from .forward import Forward
 from .metrics import Figures, text
-from .routes import OURS, Routes
+from .routes import Routes
 from .tape import Calls, Tape
 
 __all__ = ["Service", "Settings"]
-
-_OURS: Final = f"/{OURS}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +92,7 @@ class Service:
     def serve(self, exchange: Exchange) -> Receiver:
         """Who forwards this exchange; it need not have come to this server. Raises Refused."""
         head = exchange.head
-        if head.target.startswith(_OURS):
+        if head.target.startswith(OUR_PATHS):
             self._answer(exchange)
             return UNHEARD
         found = self.routes.find(head.target)
@@ -111,17 +108,13 @@ class Service:
 
     def _answer(self, exchange: Exchange) -> None:
         """What we say of ourselves."""
-        head = exchange.head
-        if head.method not in ("GET", "HEAD"):
-            raise Refused(405, "only GET is served here")
-        if exchange.framing is not Framing.NONE:
-            raise Refused(400, "a body has no meaning here")
-        path = head.target.partition("?")[0]
+        exchange.check_question()
+        path = exchange.head.target.partition("?")[0]
         figures = self._figures()
-        if path == f"{_OURS}health":
+        if path == f"{OUR_PATHS}health":
             state = {"status": "failing" if figures.failing else "ok", "open_streams": len(self._open)}
             exchange.answer(503 if figures.failing else 200, json.dumps(state).encode())
-        elif path == f"{_OURS}metrics":
+        elif path == f"{OUR_PATHS}metrics":
             body = text(figures, self._counts(), self.server.refusals).encode()
             exchange.answer(200, body, "text/plain; version=0.0.4; charset=utf-8")
         else:

@@ -85,11 +85,6 @@ class Tape:
         self._tap: Tap | None = None
         self._over = False
 
-    @property
-    def recording_id(self) -> UUID | None:
-        """The recording that was begun."""
-        return None if self._tap is None or isinstance(self._tap, NullTap) else self._tap.recording_id
-
     def sent(self, piece: bytes) -> None:
         """A piece of the request's body passed."""
         if self._upload is not None:

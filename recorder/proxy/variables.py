@@ -7,31 +7,13 @@ routes and another environment out.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+from recorder.transport.sdks import VARIABLES
 
 from .routes import DEFAULTS, Route, Routes
 
-__all__ = ["VARIABLES", "Variable", "child_environment", "routes_for"]
-
-
-class Variable(NamedTuple):
-    """One variable, the upstream that it names, and what stands behind the host in it."""
-
-    name: str
-    upstream: str
-    path: str = ""
-
-
-#: What SDKs read. The first of an upstream that is mounted is always set, the others where they are set already.
-VARIABLES: Final = (
-    Variable("OPENAI_BASE_URL", "openai", "/v1"),
-    Variable("OPENAI_API_BASE", "openai", "/v1"),
-    Variable("ANTHROPIC_BASE_URL", "anthropic"),
-    Variable("AZURE_OPENAI_ENDPOINT", "azure-openai"),
-    Variable("GROQ_BASE_URL", "groq"),
-    Variable("TOGETHER_BASE_URL", "together", "/v1"),
-    Variable("GOOGLE_GEMINI_BASE_URL", "gemini"),
-)
+__all__ = ["child_environment", "routes_for"]
 
 #: Those that a bare upstream stands for too.
 _ANY: Final = ("openai", "anthropic")
@@ -54,7 +36,10 @@ def routes_for(texts: Iterable[str], environment: Mapping[str, str]) -> Routes:
 
 
 def child_environment(routes: Routes, base: str, environment: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """The program's environment, and the variables in it that were set, as `NAME=value`. `base` is the proxy's URL."""
+    """The program's environment, and the variables in it that were set, as `NAME=value`. `base` is the proxy's URL.
+
+    The first variable of an upstream that is mounted is always set, the others where they are set already.
+    """
     made = dict(environment)
     added: list[str] = []
     named = {route.name: route for route in routes.all}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 from recorder import config
 from recorder.errors import UsageError
 from recorder.prices import MOST_TOKENS
+from recorder.queries import tables
 from recorder.queries.questions import MOMENT, Chart, Question
 
 if TYPE_CHECKING:
@@ -73,6 +74,14 @@ _WHY: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "json_valid": (("TRUE", "no JSON was asked for"),),
     "cost_usd": (("TRUE", "without a price: `recorder analyze unpriced` says why"),),
 }
+#: What is worked out of the runs that are asked about, by what a question says that it uses, in this order. They are
+#: tables, as what reads them reads them several times.
+_WORKED_OUT: Final[Mapping[str, tuple[str, ...]]] = {
+    "curve": ("judged", "curve"),
+    "features": ("features",),
+    "marked": ("features", "marked"),
+}
+
 _WHY_ALIKE: Final[Mapping[str, str]] = dict.fromkeys(
     ("input_tokens", "total_tokens", "output_tokens|input_tokens"), "output_tokens"
 )
@@ -175,34 +184,27 @@ def ask(
     invoice_columns: Mapping[str, str] | None = None,
     prices: Mapping[str, Any] | None = None,
     price_folder: Path | None = None,
+    again: bool = False,
 ) -> Answer:
-    """The question's answer for the runs that are meant. `prices` default to those of the settings.
+    """The question's answer for the runs that are meant. `prices` default to those of the settings. `again`: the one
+    before was asked of the same runs, with the same given; what was worked out for it is taken as it is.
 
     Raises UsageError for a scope, a parameter or a condition that cannot be, and for what the question needs and
     nobody gave; and what DuckDB raises while the question's own SQL runs.
     """
-    import duckdb
-
-    from recorder.queries import pricing
-
     set_ = _settled(question, given or {})
-    price_list = None
-    if "costs" in question.uses:
-        own = config.load().prices if prices is None else prices
-        price_list = pricing.install(connection, own, price_folder, whole="prices" in question.uses)
+    price_list = _price(connection, question, prices, price_folder) if "costs" in question.uses else None
     if "invoice" in question.uses:
-        if invoice is None:
-            raise UsageError(f"{question.name} compares with an invoice; name its CSV file with --invoice")
-        pricing.invoice(connection, invoice, columns=dict(invoice_columns or {}))
+        _bill(connection, question, invoice, invoice_columns)
     if "events" in question.uses and not _has(connection, "events"):
         raise UsageError(f"{question.name} looks at events: connect with events=True")
-    try:
-        _select(connection, scope, costs="costs" in question.uses)
-    except duckdb.Error as error:
-        raise UsageError(f"the condition does not fit the runs: {_first_line(error)}") from None
+    _select(connection, scope, costs="costs" in question.uses)
     _give(connection, question, set_, candidates)
     selected, among, asked, stands_for, left_out = _counted(connection, question)
     connection.execute(f"CREATE OR REPLACE TEMP VIEW asked AS SELECT * FROM selected WHERE {_asked(question)}")  # noqa: S608
+    for name in (name for used, names in _WORKED_OUT.items() if used in question.uses for name in names):
+        make = "TEMP TABLE IF NOT EXISTS" if again else "OR REPLACE TEMP TABLE"
+        connection.execute(f"CREATE {make} {name} AS {tables.shared(name)}")
     result = connection.execute(question.sql)
     described = result.description or []
     return Answer(
@@ -218,6 +220,27 @@ def ask(
         given=set_,
         price_list=price_list,
     )
+
+
+def _price(
+    connection: duckdb.DuckDBPyConnection, question: Question, prices: Mapping[str, Any] | None, folder: Path | None
+) -> str:
+    """Make the table `costs`, and `prices` where the question uses it; the prices' version."""
+    from recorder.queries import pricing
+
+    own = config.load().prices if prices is None else prices
+    return pricing.install(connection, own, folder, whole="prices" in question.uses)
+
+
+def _bill(
+    connection: duckdb.DuckDBPyConnection, question: Question, invoice: Path | None, columns: Mapping[str, str] | None
+) -> None:
+    """Make the table `invoice`. Raises UsageError where none is named, or it cannot be read."""
+    from recorder.queries import pricing
+
+    if invoice is None:
+        raise UsageError(f"{question.name} compares with an invoice; name its CSV file with --invoice")
+    pricing.invoice(connection, invoice, columns=dict(columns or {}))
 
 
 def slice_of(by: str | None) -> str:
@@ -241,7 +264,9 @@ def _text(value: str) -> str:
 
 
 def _select(connection: duckdb.DuckDBPyConnection, scope: Scope, *, costs: bool) -> None:
-    """Make the view `selected` of the runs that are meant."""
+    """Make the view `selected` of the runs that are meant. Raises UsageError where the condition does not fit them."""
+    import duckdb
+
     conditions = []
     if scope.since is not None:
         conditions.append(f"r.started_at >= {int(scope.since)}")
@@ -250,13 +275,16 @@ def _select(connection: duckdb.DuckDBPyConnection, scope: Scope, *, costs: bool)
     join = "LEFT JOIN costs c ON c.run_id = r.run_id" if costs else ""
     columns = f"r.* REPLACE ({_BELIEVED})" + (", c.* EXCLUDE (run_id)" if costs else "")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    if scope.where:
-        _check_condition(connection, scope.where)
     wanted = f"WHERE ({scope.where}\n)" if scope.where else ""
-    connection.execute(
-        f"CREATE OR REPLACE TEMP VIEW selected AS SELECT * FROM "  # noqa: S608 (the condition is the asker's own)
-        f"(SELECT {slice_of(scope.by)} AS slice, {columns} FROM runs r {join} {where}) {wanted}"
-    )
+    try:
+        if scope.where:
+            _check_condition(connection, scope.where)
+        connection.execute(
+            f"CREATE OR REPLACE TEMP VIEW selected AS SELECT * FROM "  # noqa: S608 (the condition is the asker's own)
+            f"(SELECT {slice_of(scope.by)} AS slice, {columns} FROM runs r {join} {where}) {wanted}"
+        )
+    except duckdb.Error as error:
+        raise UsageError(f"the condition does not fit the runs: {_first_line(error)}") from None
 
 
 def _check_condition(connection: duckdb.DuckDBPyConnection, text: str) -> None:

@@ -7,7 +7,8 @@ It refuses to run them. The head of a file, in comments, one subject a line:
     -- among: over                            an SQL condition on `runs`: only of these is it asked
     -- needs: output_tokens                   columns of `runs` that must be known: a run that lacks one is left
                                            out, and counted; of `a|b` one is enough
-    -- uses: costs, events                    what there must be besides: costs, prices, events, invoice
+    -- uses: costs, events                    what there must be besides: costs, prices, events, invoice, curve,
+                                           features, marked
     -- given: target DOUBLE = 0.99            what the asker may set, with DuckDB's type, or MOMENT, and the default
     -- must: target > 0 AND target < 1        what must hold of what is given, in SQL
     -- chart: bars slice share low high       the picture, and the columns it is drawn from
@@ -30,7 +31,7 @@ from recorder.errors import NotFound, UsageError
 __all__ = ["MOMENT", "USES", "Chart", "Given", "Question", "find", "questions", "read"]
 
 #: What a question may use besides the runs.
-USES: Final = frozenset({"costs", "events", "invoice", "prices"})
+USES: Final = frozenset({"costs", "curve", "events", "features", "invoice", "marked", "prices"})
 
 #: The type of what is given as a moment: microseconds UTC, or NULL.
 MOMENT: Final = "MOMENT"

@@ -200,7 +200,7 @@ class Snapshot:
         """
         inherited = () if lock is None or sys.platform == "win32" else (lock,)
         done = subprocess.run(  # noqa: S603 (our own program)
-            [sys.executable, "-P", copying.__file__],
+            [sys.executable, "-P", copying.PROGRAM],
             input=json.dumps(self._job(place, spill, events=events)).encode(),
             capture_output=True,
             env={**_LIBPQ, **os.environ, "PGCLIENTENCODING": "UTF8"},

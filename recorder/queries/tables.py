@@ -21,7 +21,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, LargeBinary
 
 from recorder import resources, schema
 
-__all__ = ["BACKENDS", "Carried", "Derived", "Watched", "carried", "derived", "events", "views", "watched"]
+__all__ = ["BACKENDS", "Carried", "Derived", "Watched", "carried", "derived", "events", "shared", "views", "watched"]
 
 #: How a recording id, bytes there, is said in text: the only thing that the two databases say differently.
 BACKENDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -116,18 +116,18 @@ def events(backend: str) -> Carried:
 
 def derived() -> list[Derived]:
     """What is made of the facts once, and not with each question, in this order."""
-    runs = f"WITH stored_runs AS (\n{_shared('runs')})\n{_shared('outcomes')}"
+    runs = f"WITH stored_runs AS (\n{shared('runs')})\n{shared('outcomes')}"
     day = "CAST(make_timestamp(started_at) AS DATE) AS day"
     return [
         Derived("runs", f"SELECT *, {_STARTED}, {day} FROM (\n{runs})"),  # noqa: S608
-        *(Derived(name, _shared(name)) for name in ("run_tags", "steps", "calls", "findings", "disagreements")),
+        *(Derived(name, shared(name)) for name in ("run_tags", "steps", "calls", "findings", "disagreements")),
     ]
 
 
 def views() -> list[str]:
     """The statements that make the views over all this."""
     names = ("retries", "needs", "parameter_values")
-    return [_run_params(), *(f"CREATE VIEW {name} AS\n{_shared(name)}" for name in names)]
+    return [_run_params(), *(f"CREATE VIEW {name} AS\n{shared(name)}" for name in names)]
 
 
 def watched(backend: str, place: str) -> Watched:
@@ -169,8 +169,8 @@ def _listed(table: str, select: str, **columns: str) -> Carried:
     )
 
 
-def _shared(name: str) -> str:
-    """What analytics/_NAME.sql holds."""
+def shared(name: str) -> str:
+    """The select in analytics/_NAME.sql."""
     return (resources.folder("analytics") / f"_{name}.sql").read_text(encoding="utf-8")
 
 

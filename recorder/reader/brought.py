@@ -21,7 +21,18 @@ from recorder.reader.core import dialect_of
 from recorder.reader.passing import Passing
 from recorder.recording import Event, Kind, Reading, Recording, Spoken
 
-__all__ = ["PIECES", "Brought", "ToolCall", "What", "brought", "name_of", "place_of", "said_so_far", "tool_calls"]
+__all__ = [
+    "PIECES",
+    "Brought",
+    "ToolCall",
+    "What",
+    "brought",
+    "name_of",
+    "place_of",
+    "said_so_far",
+    "tool_calls",
+    "withheld",
+]
 
 
 class What(StrEnum):
@@ -134,6 +145,13 @@ def _read(recording: Recording, events: Iterable[Event]) -> tuple[Reading, Passi
             raise
         failed = {"reader_error": type(error).__name__}
         return Reading(dialect=dialect.name, flags=("reader_error",), facts=failed), passing
+
+
+def withheld(recording: Recording, reading: Reading, passing: Passing) -> str | None:
+    """Why nobody can know what the recording said; None where its payloads are there."""
+    if recording.content != "full":
+        return f"it was recorded with content={recording.content}"
+    return "its payloads were erased" if "payload_missing" in {*reading.flags, *passing.flags} else None
 
 
 def place_of(rows: Sequence[Event], position: int) -> int | None:

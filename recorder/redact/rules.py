@@ -186,12 +186,7 @@ class Redactor:
         cleaned = clean_text(text)
         if found is not None and cleaned != text:
             found["text"] += 1
-        for pattern in self._patterns:
-            for start, end in reversed(list(pattern.spans(cleaned))):
-                cleaned = cleaned[:start] + REDACTED + cleaned[end:]
-                if found is not None:
-                    found[pattern.rule] += 1
-        return cleaned
+        return self._own_text(cleaned, found)
 
     def told(self, value: Any) -> Any:
         """What an `end` event tells, with every text in it as it may be stored."""
@@ -213,10 +208,13 @@ class Redactor:
             for name, value in headers
         )
 
-    def _own_text(self, text: str) -> str:
+    def _own_text(self, text: str, found: Counter[str] | None = None) -> str:
+        """The text without what the user's patterns mask."""
         for pattern in self._patterns:
             for start, end in reversed(list(pattern.spans(text))):
                 text = text[:start] + REDACTED + text[end:]
+                if found is not None:
+                    found[pattern.rule] += 1
         return text
 
     def request(self, request: Request, found: Counter[str] | None = None) -> Request:

@@ -219,22 +219,20 @@ class Player:
             )
         elif found:
             why = "it was recorded, but its body was not kept (too large, or erased); record it again"
+        elif (twin := self._not_kept(request)) is not None:
+            nearest = twin
+            why = (
+                f"{twin.recording_id} had the same body, of which only the SHA-256 was kept because it is larger"
+                " than body_limit; record it again with a higher body_limit"
+            )
+        elif (compared := self._nearest(request)) is None:
+            why = "the store has no recording with a body to compare; record it first"
         else:
-            compared = self._nearest(request)
-            if (twin := self._not_kept(request)) is not None:
-                nearest = twin
-                why = (
-                    f"{twin.recording_id} had the same body, of which only the SHA-256 was kept because it is larger"
-                    " than body_limit; record it again with a higher body_limit"
-                )
-            elif compared is None:
-                why = "the store has no recording with a body to compare; record it first"
-            else:
-                nearest, differences = compared
-                why = (
-                    f"{nearest.recording_id} is nearest and differs in {_listed(differences)}; record it, or let the"
-                    " rule ignore these"
-                )
+            nearest, differences = compared
+            why = (
+                f"{nearest.recording_id} is nearest and differs in {_listed(differences)}; record it, or let the"
+                " rule ignore these"
+            )
         summary = (
             f"{request.method} {redact.mask(path_of(request))} ({request.body_size or len(request.body or b'')} bytes)"
         )

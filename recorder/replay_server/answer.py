@@ -29,7 +29,6 @@ from recorder.wire import (
     chunk,
     last_chunk,
     response_framing,
-    tokens,
 )
 
 from .broken import unreadable
@@ -124,9 +123,7 @@ class Answer:
         #: Who has the request now that nothing answers.
         self._next: Receiver | None = None
         #: Whether we asked for the body ourselves.
-        self._continued = exchange.framing is not Framing.NONE and "100-continue" in tokens(
-            exchange.head.headers, "expect"
-        )
+        self._continued = exchange.framing is not Framing.NONE and "100-continue" in exchange.head.tokens("expect")
         if self._continued:
             exchange.info(_CONTINUE)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from recorder.wire import first_segment, remounted
+
 __all__ = ["Mounts"]
 
 
@@ -24,12 +26,10 @@ class Mounts:
 
     def readings(self, target: str) -> tuple[str, ...]:
         """The targets to look for, the likeliest first: a mount goes before a path that only looks like one."""
-        path, mark, query = target.partition("?")
-        name, slash, rest = path[1:].partition("/")
         found = []
-        prefix = self._prefixes.get(name) if name else None
-        if prefix is not None:
-            found.append(f"{prefix}/{rest}{mark}{query}" if slash or not prefix else f"{prefix}{mark}{query}")
+        name = first_segment(target)
+        if name and name in self._prefixes:
+            found.append(remounted(target, self._prefixes[name]))
         bare = self._prefixes.get("")
         if bare:
             found.append(bare + target)

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from recorder.errors import ReplayMiss
 from recorder.replay import Player
-from recorder.wire import UNHEARD, Exchange, Framing, Gate, Limits, Receiver, Refused, Server
+from recorder.wire import OUR_PATHS, UNHEARD, Exchange, Gate, Limits, Receiver, Refused, Server
 
 from .answer import Answer
 from .faults import Faults
@@ -21,9 +21,6 @@ from .mounts import Mounts
 __all__ = ["Service", "Settings"]
 
 T = TypeVar("T")
-
-#: Paths that are ours.
-_OURS: Final = "/__recorder/"
 
 #: Threads that read chunks ahead of the sockets.
 _READERS: Final = 2
@@ -102,18 +99,15 @@ class Service:
     # -- one request -----------------------------------------------------------------------------------------------
 
     def _serve(self, exchange: Exchange) -> Receiver:
-        if exchange.head.target.startswith(_OURS):
+        if exchange.head.target.startswith(OUR_PATHS):
             self._tell(exchange)
             return UNHEARD
         return Answer(self, exchange)
 
     def _tell(self, exchange: Exchange) -> None:
         """What we say of ourselves."""
-        if exchange.head.method not in ("GET", "HEAD"):
-            raise Refused(405, "only GET is served here")
-        if exchange.framing is not Framing.NONE:
-            raise Refused(400, "a body has no meaning here")
-        if exchange.head.target.partition("?")[0] != f"{_OURS}health":
+        exchange.check_question()
+        if exchange.head.target.partition("?")[0] != f"{OUR_PATHS}health":
             raise Refused(404, "there is /__recorder/health")
         state = {"status": "ok", "answered": self.answered, "misses": self.misses, "open_streams": len(self._open)}
         exchange.answer(200, json.dumps(state).encode())

@@ -16,8 +16,6 @@ anything that no question answers.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -36,7 +34,7 @@ from .findings import Finding, findings
 from .gathering import Facts, gather
 from .latency import latency
 from .listing import lists, rests_on
-from .markup import Child, Markup, data_block, element, fragment
+from .markup import Child, Markup, data_block, element, fragment, head
 from .pieces import note, tile
 from .wording import count, moment, several, share, span, usd
 
@@ -103,7 +101,7 @@ def _made(facts: Facts, title: str, store: str, made_at: int) -> Made:
     style, script = _file("page.css"), _file("page.js")
     page = element(
         "html",
-        _head(title, style, script),
+        head(title, style, script),
         element(
             "body",
             element("a", "Skip to the findings", href="#findings", class_="skip"),
@@ -122,28 +120,6 @@ def _made(facts: Facts, title: str, store: str, made_at: int) -> Made:
 
 def _file(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
-
-
-def _head(title: str, style: str, script: str) -> Markup:
-    policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}';"
-        " base-uri 'none'; form-action 'none'"
-    )
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", name="referrer", content="no-referrer"),
-        element("meta", name="color-scheme", content="light dark"),
-        element("title", title),
-        Markup(f"<style>{style}</style>"),
-    )
-
-
-def _digest(text: str) -> str:
-    """As a Content-Security-Policy names an inline element's text (CSP Level 3, 2.3.1)."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _navigation() -> Markup:

@@ -92,9 +92,7 @@ class Range(NamedTuple):
 
 def _both(draw: Callable[[float], Markup]) -> Markup:
     """Drawn for a wide page and for a narrow one."""
-    return fragment(
-        element("div", draw(_WIDE), class_="wide"), element("div", draw(_NARROW), class_="narrow", aria_hidden=None)
-    )
+    return fragment(element("div", draw(_WIDE), class_="wide"), element("div", draw(_NARROW), class_="narrow"))
 
 
 def areas(title: str, description: str, days: Sequence[date], series: Sequence[Series]) -> Markup:
@@ -275,12 +273,6 @@ def completion(title: str, description: str, curve: Curve, *, key: str) -> Marku
         up = linear(frame, 1.0)
         line_points = steps([(across(each.tokens), up(each.share)) for each in curve.points])
         band = _banded(curve.points, across, up)
-        marks: list[Markup] = []
-        for name, share, tokens in curve.marks:
-            marks.append(line(frame.left, up(share), across(tokens) if tokens else frame.ends[1], up(share), "target"))
-            if tokens:
-                marks.append(line(across(tokens), up(share), across(tokens), frame.floor, "target"))
-                marks.append(_dot(across(tokens), up(share), "accent", f"{name}: {wording.tokens(tokens)}"))
         cap = curve.cap
         return picture(
             frame,
@@ -290,7 +282,7 @@ def completion(title: str, description: str, curve: Curve, *, key: str) -> Marku
             y_axis(frame, up, _percent),
             x_axis(frame, across, wording.count, most=8 if width > _NARROW else 5),
             text(sum(frame.ends) / 2, frame.height - 4, "output cap, tokens (logarithmic)", "tick", "middle"),
-            marks,
+            _marked(curve, frame, across, up),
             None if cap is None else line(across(cap), frame.top, across(cap), frame.floor, "mark"),
             None if cap is None else text(across(cap), frame.top - 4, "cap now", "tick", "middle"),
             path(line_points, "line accent"),
@@ -310,6 +302,17 @@ def completion(title: str, description: str, curve: Curve, *, key: str) -> Marku
         )
 
     return _both(draw)
+
+
+def _marked(curve: Curve, frame: Frame, across: Scale, up: Scale) -> list[Markup]:
+    """The marks of a curve: a line to each, and down from it where its tokens are known."""
+    marks: list[Markup] = []
+    for name, share, tokens in curve.marks:
+        marks.append(line(frame.left, up(share), across(tokens) if tokens else frame.ends[1], up(share), "target"))
+        if tokens:
+            marks.append(line(across(tokens), up(share), across(tokens), frame.floor, "target"))
+            marks.append(_dot(across(tokens), up(share), "accent", f"{name}: {wording.tokens(tokens)}"))
+    return marks
 
 
 def _banded(points: Sequence[Band], across: Scale, up: Scale) -> list[tuple[float, float]]:
@@ -340,11 +343,7 @@ def bars(title: str, description: str, rows: Sequence[Bar], *, of_all: bool = Fa
         shapes: list[Markup] = []
         for number, row in enumerate(rows):
             y = frame.top + row_height * number + (0 if name_room else 18)
-            shapes.append(
-                text(0, y + 17, _short(row.name, 30), "label")
-                if name_room
-                else text(0, y - 4, _short(row.name, 48), "label")
-            )
+            shapes.append(_named(row.name, y + (17 if name_room else -4), wide=bool(name_room)))
             whole = sum(value for _, value, _ in row.parts) if of_all else most
             x = left
             for colour, value, words in row.parts:
@@ -385,24 +384,13 @@ def ranges(
     def draw(width: float) -> Markup:
         name_room = 244.0 if width > _NARROW else 0.0
         row_height = 28.0 if name_room else 44.0
-        frame = Frame(
-            width,
-            row_height * len(rows) + 36,
-            left=name_room or 8.0,
-            right=118.0,
-            top=6,
-            bottom=26,
-        )
+        frame = Frame(width, row_height * len(rows) + 36, left=name_room or 8.0, right=118.0, top=6, bottom=26)
         low, top = (min(values) * 0.9, max(values) * 1.1) if log else (0.0, high or max(values) * 1.02)
         across = Scale(low, top, *frame.ends, log=log)
         shapes: list[Markup] = []
         for number, row in enumerate(rows):
             y = frame.top + row_height * number + (14 if name_room else 32)
-            shapes.append(
-                text(0, y + 4, _short(row.name, 30), "label")
-                if name_room
-                else text(0, y - 12, _short(row.name, 48), "label")
-            )
+            shapes.append(_named(row.name, y + (4 if name_room else -12), wide=bool(name_room)))
             known = [(colour, across(value), said) for colour, value, said in row.values if value > 0 or not log]
             if known:
                 shapes.append(line(known[0][1], y, known[-1][1], y, "range"))
@@ -425,6 +413,11 @@ def _across(frame: Frame, days: Sequence[date]) -> Callable[[int], float]:
         return lambda _place: (left + right) / 2
     first, length = days[0].toordinal(), days[-1].toordinal() - days[0].toordinal()
     return lambda place: left + (right - left) * (days[place].toordinal() - first) / length
+
+
+def _named(name: str, y: float, *, wide: bool) -> Markup:
+    """A row's name: at its left where the page is wide, else above it."""
+    return text(0, y, _short(name, 30 if wide else 48), "label")
 
 
 def _short(name: str, most: int) -> str:

@@ -88,24 +88,25 @@ def _by_day(facts: Facts) -> Markup:
             None,
             legend((each.colour, each.name) for each in series),
         ),
-        fold(
-            "As a table",
-            table(
-                "Spent on each day",
-                named("Day", "#Spent", "#So far", "#Runs", "#Without a price"),
-                (
-                    (
-                        row["day"].isoformat(),
-                        money(row["spent_usd"]),
-                        money(row["so_far_usd"]),
-                        number(row["runs"]),
-                        number(row["unpriced_runs"]),
-                    )
-                    for row in facts.whole["spend_by_day"]
-                ),
-            ),
-        ),
+        fold("As a table", _day_table(facts)),
         id_="days",
+    )
+
+
+def _day_table(facts: Facts) -> Markup:
+    return table(
+        "Spent on each day",
+        named("Day", "#Spent", "#So far", "#Runs", "#Without a price"),
+        (
+            (
+                row["day"].isoformat(),
+                money(row["spent_usd"]),
+                money(row["so_far_usd"]),
+                number(row["runs"]),
+                number(row["unpriced_runs"]),
+            )
+            for row in facts.whole["spend_by_day"]
+        ),
     )
 
 
@@ -119,6 +120,24 @@ def _by_kind(facts: Facts) -> Markup:
                 if row[column]
             ]
             rows.append(Bar(label(row["slice"]), parts, f"{usd(row['spent_usd'])} ({share(row['spent_share'])})"))
+    if not rows:
+        return subsection("What the money went into", None, _kind_table(facts), id_="spend")
+    return subsection(
+        "What the money went into",
+        None,
+        figure(
+            charts.bars("What the money went into", "One bar for each group, in US dollars.", rows),
+            None,
+            legend(
+                (colour, name) for colour, name, column in _MONEY if any(row[column] for row in facts.parts["spend"])
+            ),
+        ),
+        fold("As a table", _kind_table(facts)),
+        id_="spend",
+    )
+
+
+def _kind_table(facts: Facts) -> Markup:
     columns = named(
         facts.heading,
         "#Runs",
@@ -131,7 +150,7 @@ def _by_kind(facts: Facts) -> Markup:
         "#of which reasoning",
         "#A run",
     )
-    listed = table(
+    return table(
         "What was spent, and on what",
         columns,
         (
@@ -149,21 +168,6 @@ def _by_kind(facts: Facts) -> Markup:
             )
             for row in facts.parts["spend"]
         ),
-    )
-    if not rows:
-        return subsection("What the money went into", None, listed, id_="spend")
-    return subsection(
-        "What the money went into",
-        None,
-        figure(
-            charts.bars("What the money went into", "One bar for each group, in US dollars.", rows),
-            None,
-            legend(
-                (colour, name) for colour, name, column in _MONEY if any(row[column] for row in facts.parts["spend"])
-            ),
-        ),
-        fold("As a table", listed),
-        id_="spend",
     )
 
 

@@ -13,8 +13,7 @@ SELECT
     sum(CASE WHEN outcome = 'truncated_output' THEN weight ELSE 0 END) AS cut_weighted,
     sum(weight) AS weighted,
     CAST(sum(CASE WHEN outcome = 'truncated_output' THEN cost_usd * CAST(weight AS DECIMAL(18,6)) END) AS DECIMAL(38,9))
-        AS cut_usd,
-    sum(CASE WHEN outcome = 'truncated_output' AND cost_usd IS NULL THEN 1 ELSE 0 END) AS unpriced_cut_runs
+        AS cut_usd
 FROM asked
 GROUP BY slice, max_completion_tokens
 ORDER BY slice, runs DESC, cap_tokens

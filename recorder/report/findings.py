@@ -5,7 +5,7 @@ It words what was answered and works out nothing of its own but sums and differe
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
 
@@ -106,70 +106,52 @@ def _about(part: float) -> str:
 
 def _of_lists(facts: Facts) -> Iterator[Finding]:
     lists: dict[str, Row] = {row["list"]: row for row in facts.whole["runs"] if row["list"] != "cut"}
-    spent = {row["spent_on"]: row for row in facts.whole["waste"]}
-    if (blank := lists.get("whitespace")) is not None:
-        formats = [row for row in facts.whole["whitespace_runaway"] if row["runaway_runs"]]
-        written = sum(row["runaway_output_tokens"] or 0 for row in formats)
-        cost = spent.get("whitespace", {}).get("cost_usd")
-        onset = next((row["onset_us"] for row in formats if row["onset_us"] is not None), None)
-        began = "" if onset is None else f", {'usually ' if blank['runs'] > 1 else ''}from {span(onset)} on"
-        paid = "" if cost is None else f"; the whitespace alone cost {usd(cost)}"
-        yield Finding(
-            f"{several(blank['runs'], 'run')} wrote whitespace without end{began}: {tokens(written)} of output{paid}.",
-            "No cap is enough for these. Say JSON in the instructions, use a schema, or stop a stream that writes"
-            " blanks.",
-            blank["list_usd"],
-            blank["runs"],
-            "whitespace",
-            "whitespace",
-        )
-    if (again := lists.get("again")) is not None:
-        paid = "" if again["list_usd"] is None else f": {usd(again['list_usd'])} was paid for the first try"
-        yield Finding(
-            f"{several(again['runs'], 'run')} brought nothing usable and the same was asked again within"
-            f" 10{BLANK}minutes{paid}.",
-            "What makes the first try fail is above; a retry with the same cap usually fails as well.",
-            again["list_usd"],
-            again["runs"],
-            "waste",
-            "again",
-        )
-    if (starved := lists.get("starved")) is not None:
-        used = sum(row["starved_output_tokens"] or 0 for row in facts.whole["reasoning_starvation"])
-        yield Finding(
-            f"{several(starved['runs'], 'run')} spent the whole output on reasoning and were cut before they said"
-            f" anything{f': {tokens(used)}' if used else ''}.",
-            "Raise the cap or lower the reasoning effort; the cap counts reasoning too.",
-            starved["list_usd"],
-            starved["runs"],
-            "truncation",
-            "starved",
-        )
-    if (damaged := lists.get("damaged")) is not None:
-        yield _of_damage(facts, damaged)
-    if (broken := lists.get("broken")) is not None:
-        unknown = broken["unpriced_runs"]
-        yield Finding(
-            f"{several(broken['runs'], 'stream')} ended before the answer did: the client left or the connection"
-            " broke.",
-            f"Of {count(unknown)} of them nobody knows what they cost, because usage comes at a stream's end."
-            if unknown
-            else "",
-            broken["list_usd"],
-            broken["runs"],
-            "outcomes",
-            "broken",
-        )
-    if (failed := lists.get("failed")) is not None:
-        yield Finding(
-            f"{several(failed['runs'], 'run')} failed or {'was' if failed['runs'] == 1 else 'were'} refused by the"
-            " provider.",
-            "",
-            failed["list_usd"],
-            failed["runs"],
-            "outcomes",
-            "failed",
-        )
+    for name, word in _LISTS.items():
+        if name in lists:
+            yield word(facts, lists[name])
+
+
+def _of_blanks(facts: Facts, blank: Row) -> Finding:
+    formats = [row for row in facts.whole["whitespace_runaway"] if row["runaway_runs"]]
+    written = sum(row["runaway_output_tokens"] or 0 for row in formats)
+    cost = next((row["cost_usd"] for row in facts.whole["waste"] if row["spent_on"] == "whitespace"), None)
+    onset = next((row["onset_us"] for row in formats if row["onset_us"] is not None), None)
+    began = "" if onset is None else f", {'usually ' if blank['runs'] > 1 else ''}from {span(onset)} on"
+    paid = "" if cost is None else f"; the whitespace alone cost {usd(cost)}"
+    return Finding(
+        f"{several(blank['runs'], 'run')} wrote whitespace without end{began}: {tokens(written)} of output{paid}.",
+        "No cap is enough for these. Say JSON in the instructions, use a schema, or stop a stream that writes blanks.",
+        blank["list_usd"],
+        blank["runs"],
+        "whitespace",
+        "whitespace",
+    )
+
+
+def _of_retries(_facts: Facts, again: Row) -> Finding:
+    paid = "" if again["list_usd"] is None else f": {usd(again['list_usd'])} was paid for the first try"
+    return Finding(
+        f"{several(again['runs'], 'run')} brought nothing usable and the same was asked again within"
+        f" 10{BLANK}minutes{paid}.",
+        "What makes the first try fail is above; a retry with the same cap usually fails as well.",
+        again["list_usd"],
+        again["runs"],
+        "waste",
+        "again",
+    )
+
+
+def _of_starvation(facts: Facts, starved: Row) -> Finding:
+    used = sum(row["starved_output_tokens"] or 0 for row in facts.whole["reasoning_starvation"])
+    return Finding(
+        f"{several(starved['runs'], 'run')} spent the whole output on reasoning and were cut before they said"
+        f" anything{f': {tokens(used)}' if used else ''}.",
+        "Raise the cap or lower the reasoning effort; the cap counts reasoning too.",
+        starved["list_usd"],
+        starved["runs"],
+        "truncation",
+        "starved",
+    )
 
 
 def _of_damage(facts: Facts, damaged: Row) -> Finding:
@@ -184,6 +166,42 @@ def _of_damage(facts: Facts, damaged: Row) -> Finding:
             f" {count(asked)}, {'all' if cut == broken else count(cut)} of them because they were cut off."
         )
     return Finding(sentence, "", damaged["list_usd"], damaged["runs"], "json", "damaged")
+
+
+def _of_broken(_facts: Facts, broken: Row) -> Finding:
+    unknown = broken["unpriced_runs"]
+    return Finding(
+        f"{several(broken['runs'], 'stream')} ended before the answer did: the client left or the connection broke.",
+        f"Of {count(unknown)} of them nobody knows what they cost, because usage comes at a stream's end."
+        if unknown
+        else "",
+        broken["list_usd"],
+        broken["runs"],
+        "outcomes",
+        "broken",
+    )
+
+
+def _of_failures(_facts: Facts, failed: Row) -> Finding:
+    return Finding(
+        f"{several(failed['runs'], 'run')} failed or {'was' if failed['runs'] == 1 else 'were'} refused by the"
+        " provider.",
+        "",
+        failed["list_usd"],
+        failed["runs"],
+        "outcomes",
+        "failed",
+    )
+
+
+_LISTS: Final[Mapping[str, Callable[[Facts, Row], Finding]]] = {
+    "whitespace": _of_blanks,
+    "again": _of_retries,
+    "starved": _of_starvation,
+    "damaged": _of_damage,
+    "broken": _of_broken,
+    "failed": _of_failures,
+}
 
 
 # -- what is not known, and what is too wide ---------------------------------------------------------------------------

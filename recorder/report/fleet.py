@@ -258,36 +258,37 @@ def _waste(facts: Facts) -> Markup:
             None,
             legend(pair for word, pair in _SPENT.items() if word in seen),
         ),
-        fold(
-            "As a table",
-            table(
-                "What tokens and money were spent on",
-                named(
-                    facts.heading,
-                    "Spent on",
-                    "#Runs",
-                    "#Tokens",
-                    "#Share of tokens",
-                    "#Cost",
-                    "#Share of cost",
-                    "#Runs with unknown tokens",
-                ),
-                (
-                    (
-                        label(row["slice"]),
-                        _spent(row)[1],
-                        number(row["runs"]),
-                        number(row["tokens"]),
-                        part(row["tokens_share"]),
-                        money(row["cost_usd"]),
-                        part(row["cost_share"]),
-                        number(row["unknown_runs"]),
-                    )
-                    for row in facts.parts["waste"]
-                ),
-            ),
-        ),
+        fold("As a table", _waste_table(facts)),
         id_="waste",
+    )
+
+
+def _waste_table(facts: Facts) -> Markup:
+    return table(
+        "What tokens and money were spent on",
+        named(
+            facts.heading,
+            "Spent on",
+            "#Runs",
+            "#Tokens",
+            "#Share of tokens",
+            "#Cost",
+            "#Share of cost",
+            "#Runs with unknown tokens",
+        ),
+        (
+            (
+                label(row["slice"]),
+                _spent(row)[1],
+                number(row["runs"]),
+                number(row["tokens"]),
+                part(row["tokens_share"]),
+                money(row["cost_usd"]),
+                part(row["cost_share"]),
+                number(row["unknown_runs"]),
+            )
+            for row in facts.parts["waste"]
+        ),
     )
 
 

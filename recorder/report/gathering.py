@@ -150,14 +150,10 @@ def gather(
         progress(done / _QUESTIONS)
         return answer
 
-    all_ = replace(scope, by=None)
-    whole = {name: asked(name, all_) for name in _WHOLE}
+    whole = {name: asked(name, replace(scope, by=None)) for name in _WHOLE}
     by = scope.by or _usual(connection)
     told = list(asked("slices", replace(scope, by=by)))
-    groups = [
-        Group(row["slice"], f"c{place}", row["runs"], row["cut_share"], row["usable_share"])
-        for place, row in enumerate(told[:GROUPS])
-    ]
+    groups = [_group(place, row) for place, row in enumerate(told[:GROUPS])]
     drawn = replace(scope, by=by, where=_among(scope.where, groups) if len(told) > GROUPS else scope.where)
     whole["runs"] = asked("runs", replace(scope, by=by), most=most, most_cut=0)
     parts = {name: asked(name, drawn) for name in _PARTS}
@@ -178,6 +174,10 @@ def gather(
         days=asked("latency", replace(scope, by="day")),
         caps=caps,
     )
+
+
+def _group(place: int, row: Row) -> Group:
+    return Group(row["slice"], f"c{place}", row["runs"], row["cut_share"], row["usable_share"])
 
 
 @cache

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
 from . import charts
 from .cells import label, named, number, time
@@ -17,8 +17,6 @@ from .wording import BLANK, span
 __all__ = ["latency"]
 
 Row = Mapping[str, Any]
-
-_ON_THE_WAY: Final = ("head", "first_content", "first_visible_text", "end")
 
 
 def latency(facts: Facts) -> Markup:
@@ -53,24 +51,25 @@ def latency(facts: Facts) -> Markup:
             f"Dots: half, 90{BLANK}%, 99{BLANK}% of the runs, on a logarithmic scale. The figure is the median.",
             figure(charts.ranges("Time until the end", "One row for each group.", drawn, span, log=True)),
         ),
-        fold(
-            "As a table",
-            table(
-                "Times",
-                named(facts.heading, "Until", "#Runs", "#Half", f"#90{BLANK}%", f"#99{BLANK}%", "#Longest"),
-                (
-                    (
-                        label(row["slice"]),
-                        str(row["measure"]).replace("_", " "),
-                        number(row["runs"]),
-                        time(row["p50_us"]),
-                        time(row["p90_us"]),
-                        time(row["p99_us"]),
-                        time(row["max_us"]),
-                    )
-                    for row in rows
-                ),
-            ),
+        fold("As a table", _table(facts.heading, rows)),
+    )
+
+
+def _table(heading: str, rows: Iterable[Row]) -> Markup:
+    return table(
+        "Times",
+        named(heading, "Until", "#Runs", "#Half", f"#90{BLANK}%", f"#99{BLANK}%", "#Longest"),
+        (
+            (
+                label(row["slice"]),
+                str(row["measure"]).replace("_", " "),
+                number(row["runs"]),
+                time(row["p50_us"]),
+                time(row["p90_us"]),
+                time(row["p99_us"]),
+                time(row["max_us"]),
+            )
+            for row in rows
         ),
     )
 

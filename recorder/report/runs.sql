@@ -61,7 +61,7 @@ ranked AS (
         row_number() OVER (PARTITION BY list, of_slice ORDER BY rank_by DESC NULLS LAST, started_at DESC, run_id) AS place,
         count(*) OVER (PARTITION BY list, of_slice) AS runs,
         sum(cost_usd * CAST(weight AS DECIMAL(18,6))) OVER (PARTITION BY list, of_slice) AS list_usd,
-        sum(CASE WHEN cost_usd IS NULL THEN 1 ELSE 0 END) OVER (PARTITION BY list, of_slice) AS unpriced_runs
+        sum(CASE WHEN unpriced <> 'failed_request' THEN 1 ELSE 0 END) OVER (PARTITION BY list, of_slice) AS unpriced_runs
     FROM listed
 )
 SELECT

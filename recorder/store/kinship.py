@@ -16,14 +16,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 from uuid import UUID
 
-__all__ = ["ASIDE", "FINAL", "NEAREST", "OPEN", "Kin", "Place", "places"]
+from recorder.recording import ASIDE
+
+__all__ = ["FINAL", "NEAREST", "OPEN", "Kin", "Place", "places"]
 
 #: How much a status settles: the run is over; it goes on. 0 stands for: nothing is known.
 FINAL: Final = 3
 OPEN: Final = 1
 
-#: Actions that look at a run, or change what it is called, while its answer streams elsewhere.
-ASIDE: Final = frozenset({"retrieve", "cancel", "modify", "steps", "step"})
 _SUBMIT: Final = "submit_tool_outputs"
 
 #: Microseconds by which two clocks, and the two ends of a connection, may differ.

@@ -15,9 +15,9 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, false, func, or_, select, update
 
-from recorder.recording import Status
+from recorder.recording import ASIDE, Status
 from recorder.schema import readings
-from recorder.store.kinship import ASIDE, Kin, Place, places
+from recorder.store.kinship import Kin, Place, places
 from recorder.store.rows import finality
 from recorder.store.statements import id_parameter
 

@@ -154,13 +154,15 @@ class Writing:
         # In one order everywhere: who waits for somebody's row holds none that this one waits for.
         ids = sorted(latest)
         with self._backend.write() as connection:
+            # Who moves one of them meanwhile would leave it in a family that is not looked up here, nor settled.
+            self._backend.take_turns(connection, sorted(_turn(str(recording_id)) for recording_id in ids))
             touched: defaultdict[Family, set[UUID]] = defaultdict(set)
             for recording_id, family in families(connection, ids).items():
                 touched[family].add(recording_id)
             for recording_id, columns in latest.items():
                 if columns["provider_run_id"] is not None:
                     touched[Family(columns["dialect"], columns["provider_run_id"])].add(recording_id)
-            self._backend.take_turns(connection, sorted(map(_turn, touched)))
+            self._backend.take_turns(connection, sorted(_turn(*family) for family in touched))
             connection.execute(self._do.no_reading, [{"recording": recording_id} for recording_id in ids])
             connection.exec_driver_sql(self._do.reading, [self._in_order(latest[recording_id]) for recording_id in ids])
             settle(connection, touched)
@@ -191,9 +193,9 @@ def _due(recording_ids: Iterable[UUID]) -> list[dict[str, Any]]:
     return [{"recording": recording_id, "read_at": now} for recording_id in recording_ids]
 
 
-def _turn(family: Family) -> int:
-    """A number that stands for the family: 64 bits, signed."""
-    name = "\0".join(family).encode("utf-8")
+def _turn(*words: str) -> int:
+    """A number that stands for a recording, or for a family: 64 bits, signed."""
+    name = "\0".join(words).encode("utf-8")
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), signed=True)
 
 

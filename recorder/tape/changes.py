@@ -12,6 +12,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from recorder import redact
+from recorder.match.diff import shared, shortened
 
 if TYPE_CHECKING:
     from recorder.tape.runs import TapeRun, Usage
@@ -117,14 +118,8 @@ def _change(path: str, before: Any, after: Any) -> Change:
     hidden = redact.credential_field(path.rpartition(".")[2])
     sides = [None if side is _ABSENT else _shown(side, hidden=hidden) for side in (before, after)]
     there = [side for side in sides if side is not None]
-    start = _shared(*there) if len(there) == 2 else 0
+    start = shared(*there) if len(there) == 2 else 0
     return Change(path, *(None if side is None else _short(side, start) for side in sides))
-
-
-def _shared(before: str, after: str) -> int:
-    """The length of the common beginning."""
-    least = min(len(before), len(after))
-    return next((at for at in range(least) if before[at] != after[at]), least)
 
 
 def _shown(value: Any, *, hidden: bool) -> str:
@@ -133,8 +128,4 @@ def _shown(value: Any, *, hidden: bool) -> str:
 
 def _short(text: str, start: int = 0) -> str:
     """So much of a text as a line takes, from a little before `start`."""
-    text = redact.mask(text)
-    begin = max(0, start - _BEFORE) if len(text) > _SHOWN else 0
-    piece = text[begin : begin + _SHOWN]
-    safe = "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in piece)
-    return "…" * (begin > 0) + safe + "…" * (begin + _SHOWN < len(text))
+    return shortened(redact.mask(text), start, _SHOWN, _BEFORE)

@@ -26,6 +26,7 @@ from recorder.tape.options import KNOWN_HOSTS, Options, age
 from recorder.tape.player import Ledger, Played, TapePlayer
 from recorder.tape.runs import Exchange, TapeRun, runs_of
 from recorder.transport.hosts import Hosts
+from recorder.transport.sdks import KEYS, NO_KEY, VARIABLES, absent_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,20 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Finished", "Tape", "TapeError", "TapeWarning"]
 
 _C = TypeVar("_C")
-
-#: Where an environment says which host an SDK talks to.
-_BASE_URLS: Final = (
-    "OPENAI_BASE_URL",
-    "OPENAI_API_BASE",
-    "ANTHROPIC_BASE_URL",
-    "AZURE_OPENAI_ENDPOINT",
-    "GROQ_BASE_URL",
-    "TOGETHER_BASE_URL",
-    "GOOGLE_GEMINI_BASE_URL",
-)
-#: Without a key SDKs do not even begin; nobody looks at it when they are answered from a file.
-_KEYS: Final = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
-_NO_KEY: Final = "unused"
 
 #: Seconds that recordings are waited for when a tape is asked for its runs, or stops.
 _PATIENCE: Final = 20.0
@@ -221,8 +208,7 @@ class Tape:
 
         environment, _ = child_environment(self._routes(), self.base_url, os.environ)
         if self._handle is None:
-            for name in _KEYS:
-                environment[name] = environment.get(name) or _NO_KEY
+            environment |= dict.fromkeys(absent_keys(environment), NO_KEY)
         return environment
 
     def _routes(self) -> Routes:
@@ -287,12 +273,10 @@ class Tape:
 
         Not more: some programs choose a provider by the keys that they find.
         """
-        wanted = {_key_of(one) for one in self._deck.recordings} or set(_KEYS)
-        for name in sorted(wanted):
-            before = os.environ.get(name)
-            if not before:  # empty: a CI's secret that is not there
-                os.environ[name] = _NO_KEY
-                self._taking.callback(_take_back, name, before)
+        wanted = {_key_of(one) for one in self._deck.recordings} or set(KEYS)
+        for name in absent_keys(os.environ, sorted(wanted)):
+            self._taking.callback(_take_back, name, os.environ.get(name))
+            os.environ[name] = NO_KEY
 
     def _recording_handle(self) -> Handle:
         from recorder.handle import open as open_recorder
@@ -495,9 +479,11 @@ def _only_replayed(options: Options) -> Options:
 
 def _environment_hosts() -> Iterator[str]:
     """The hosts, with their ports, of the base URLs that SDKs find in the environment."""
-    for name in _BASE_URLS:
+    for variable in VARIABLES:
         with contextlib.suppress(UsageError, ValueError):  # an SDK will say what is wrong with it
-            yield from config.hosts(filter(None, [urlsplit(os.environ.get(name, "")).netloc.rpartition("@")[2]]))
+            yield from config.hosts(
+                filter(None, [urlsplit(os.environ.get(variable.name, "")).netloc.rpartition("@")[2]])
+            )
 
 
 def _key_of(recording: Recording) -> str:
@@ -508,7 +494,7 @@ def _key_of(recording: Recording) -> str:
 
 def _take_back(name: str, before: str | None) -> None:
     """Undo a made-up key, unless somebody has set another one since."""
-    if os.environ.get(name) != _NO_KEY:
+    if os.environ.get(name) != NO_KEY:
         return
     if before is None:
         del os.environ[name]

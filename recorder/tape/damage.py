@@ -7,7 +7,6 @@ attempt gets the one that this one would have had.
 
 from __future__ import annotations
 
-import http
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from recorder.replay_server.faults import (
     split,
     spoiled,
 )
+from recorder.wire import phrase
 
 __all__ = ["Damaged", "damaged"]
 
@@ -96,7 +96,7 @@ class _Refused(Damaged):
         super().__init__(inner, spoiled=True)
         status, headers, self._document = refusal(fault)
         own = (("content-type", "application/json"), ("content-length", str(len(self._document))))
-        self.head = Head(status, _reason(status), "HTTP/1.1", (*own, *headers))
+        self.head = Head(status, phrase(status), "HTTP/1.1", (*own, *headers))
         self.head_due_us = 0
         self.infos, self.info_due_us = (), ()
         self.whole = True
@@ -112,13 +112,6 @@ class _Refused(Damaged):
 
     def chunks(self) -> Iterator[Chunk]:
         yield 0, self._document
-
-
-def _reason(status: int) -> str:
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return ""
 
 
 class _Broken(Damaged):

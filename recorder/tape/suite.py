@@ -107,8 +107,7 @@ def _cases(source: str | os.PathLike[str], filters: dict[str, Any]) -> Iterator[
         found = sorted(path.rglob(f"*{_SUFFIX}")) if path.is_dir() else [path]
         for file in found:
             files.note(file)
-            tracks = [Track(*entry) for entry in exchange.read(file)]
-            for run in runs_of(Exchange(*track) for track in tracks):
+            for run in runs_of(Exchange(*track) for track in files.load(file)):
                 yield str(file), [Track(one.recording, one.events) for one in run.exchanges]
         return
     yield from _stored(source, filters)

@@ -21,18 +21,17 @@ __all__ = ["Check", "Verdict", "checks"]
 _NUMBERED: Final = frozenset({"responses"})
 _REPEATED: Final = frozenset({"assistants", "responses"})
 
-#: Events that repeat a text, or what a tool is called with.
-_COMPLETED: Final = frozenset(
+#: Events that repeat a text, or what a tool is called with; and those that repeat an item or step with all it holds.
+_REPEATING: Final = frozenset(
     {
         "response.function_call_arguments.done",
-        "response.output_item.done",
         "response.output_text.done",
         "response.refusal.done",
         "thread.message.completed",
         "thread.message.incomplete",
-        "thread.run.step.completed",
     }
 )
+_COMPLETED: Final = _REPEATING | {"response.output_item.done", "thread.run.step.completed"}
 
 #: States in which a step has not ended.
 _UNDER_WAY: Final = frozenset({"in_progress", "queued", "searching", "interpreting", "generating"})
@@ -246,7 +245,9 @@ def _deltas(track: Track, reading: Reading) -> Check:
     if "text_differs" in reading.flags:
         number = len(told) if isinstance(told, (list, tuple)) and told else 1
         several = "" if number == 1 else f", {number} times"
-        position = next((mark.position for mark in reversed(track.marks) if mark.name in _COMPLETED), None)
+        repeated = [mark for mark in track.marks if mark.name in _COMPLETED]
+        nearest = [mark.position for mark in repeated if mark.name in _REPEATING]
+        position = next(iter([*nearest, *(mark.position for mark in repeated)]), None)
         return Check(name, Verdict.NOT, f"the pieces are not the text that was declared complete{several}", position)
     if reading.dialect not in _REPEATED:
         return Check(name, Verdict.UNKNOWN, "this protocol does not repeat the text")

@@ -16,7 +16,7 @@ from uuid import UUID
 from recorder import cuts, sse
 from recorder.decode import Decoder
 from recorder.errors import NotFound, StoreError, UsageError
-from recorder.reader.brought import ToolCall, said_so_far, tool_calls
+from recorder.reader.brought import ToolCall, said_so_far, tool_calls, withheld
 from recorder.recording import Event, Kind, Reading
 from recorder.timeline.tracks import Timeline, Track
 
@@ -156,7 +156,7 @@ def _at_event(track: Track, number: int, position: int) -> State:
         last = track.events[-1].position if track.events else None
         there = "it has none" if last is None else f"it has 0 to {last}"
         raise UsageError(f"recording {track.recording.recording_id} has no event {position}: {there}")
-    size = sum(row.size for row in rows if row.kind in _network(track))
+    size = sum(row.size for row in rows if row.kind in track.network)
     return _state(track, number, rows, size, rows[-1].elapsed_us)
 
 
@@ -167,9 +167,9 @@ def _at_byte(track: Track, number: int, size: int) -> State:
     at_us = next((arrived for end, arrived in _arrivals(track) if end >= size), 0) if size else _head_us(track)
     rows, have = [], 0
     for row in track.events:
-        if row.kind == Kind.END or (row.kind in _network(track) and have + row.size > size):
+        if row.kind == Kind.END or (row.kind in track.network and have + row.size > size):
             break
-        have += row.size if row.kind in _network(track) else 0
+        have += row.size if row.kind in track.network else 0
         rows.append(row)
     if track.encoded and have < size:
         rows += _inside(track, rows, size)
@@ -200,9 +200,9 @@ def _inside(track: Track, rows: Sequence[Event], size: int) -> Sequence[Event]:
 def _state(track: Track, number: int, rows: Sequence[Event], size: int, at_us: int) -> State:
     over = bool(rows) and rows[-1].kind == Kind.END
     reading, passing = said_so_far(track.recording, rows)
-    withheld = _withheld(track, {*reading.flags, *passing.flags})
+    why = withheld(track.recording, reading, passing)
     known: Reading | None = reading
-    if withheld is not None:
+    if why is not None:
         known = track.reading if over and "payload_missing" not in track.reading.flags else None
     end = sum(row.size for row in rows if row.kind in (_SSE, _BODY))
     return State(
@@ -216,28 +216,16 @@ def _state(track: Track, number: int, rows: Sequence[Event], size: int, at_us: i
         over=over,
         http_status=track.head[1].status if track.head is not None and track.head[0] <= at_us else None,
         reading=known,
-        calls=tool_calls(reading) if withheld is None else (),
-        reasoning="".join(one.text for one in reading.spoken if one.kind == "reasoning") if withheld is None else "",
-        withheld=withheld,
+        calls=tool_calls(reading) if why is None else (),
+        reasoning="".join(one.text for one in reading.spoken if one.kind == "reasoning") if why is None else "",
+        withheld=why,
     )
-
-
-def _withheld(track: Track, flags: set[str]) -> str | None:
-    """Why the payloads tell nothing."""
-    if track.recording.content != "full":
-        return f"it was recorded with content={track.recording.content}"
-    return "its payloads were erased" if "payload_missing" in flags else None
-
-
-def _network(track: Track) -> tuple[str, ...]:
-    """The kinds of rows that hold the body as the network delivered it."""
-    return (_WIRE,) if track.encoded else (_SSE, _BODY)
 
 
 def _arrivals(track: Track) -> Iterator[tuple[int, int]]:
     """(bytes of the body that were there, when) for each chunk. Bytes behind the last one count with their row."""
     at = last = now = 0
-    kinds = _network(track)
+    kinds = track.network
     for row in track.events:
         if row.kind not in kinds:
             continue
@@ -269,7 +257,7 @@ def bytes_until(track: Track, state: State) -> Iterator[bytes]:
     """
     if track.recording.content != "full":
         raise _no_payloads(track, state)
-    kinds, left = _network(track), state.size
+    kinds, left = track.network, state.size
     if is_decoded(track):
         kinds = (_SSE, _BODY)
         left = sum(row.size for row in track.events if row.kind in kinds and row.position <= (state.position or 0))

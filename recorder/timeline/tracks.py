@@ -90,9 +90,14 @@ class Track:
         return self.events[-1].elapsed_us if self.events else 0
 
     @property
+    def network(self) -> tuple[str, ...]:
+        """The kinds of rows that hold the body as the network delivered it."""
+        return (_WIRE,) if self.encoded else (_SSE, _BODY)
+
+    @property
     def body_size(self) -> int:
         """Bytes of the body as the network delivered it, as far as it is recorded."""
-        kinds = (_WIRE,) if self.encoded else (_SSE, _BODY)
+        kinds = self.network
         return sum(event.size for event in self.events if event.kind in kinds)
 
 

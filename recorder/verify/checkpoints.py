@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -24,8 +25,10 @@ from uuid import UUID
 from recorder.errors import NotFound, UsageError
 from recorder.store import Store
 
+from .keys import private, public
+
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 __all__ = ["Checkpoint", "Grown", "Tree", "included", "make", "parse", "path_to", "read_lines", "roots"]
 
@@ -157,7 +160,7 @@ def make(store: Store, key: Path | None = None, *, now: datetime | None = None) 
 
     `key` names a file with an Ed25519 private key. Raises UsageError, NotFound, StoreUnavailable.
     """
-    signer = None if key is None else _private(key)
+    signer = None if key is None else private(key)
     store.log_sealed()
     *_, grown = roots(store.leaves(), ())
     time = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -187,9 +190,9 @@ def read_lines(path: Path, key: Path | None = None) -> list[Checkpoint]:
 
     Raises NotFound, UsageError.
     """
-    known = None if key is None else _public(key)
+    known = None if key is None else public(key)
     try:
-        text = _stdin() if str(path) == "-" else path.read_text(encoding="utf-8", errors="replace")
+        text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, IsADirectoryError):
         raise NotFound(f"no file {path}; name the file that checkpoints were kept in") from None
     found = []
@@ -207,12 +210,6 @@ def read_lines(path: Path, key: Path | None = None) -> list[Checkpoint]:
     return found
 
 
-def _stdin() -> str:
-    import sys
-
-    return sys.stdin.read()
-
-
 def _trusted(checkpoint: Checkpoint, known: Ed25519PublicKey, where: str) -> Checkpoint:
     from cryptography.exceptions import InvalidSignature
 
@@ -225,20 +222,5 @@ def _trusted(checkpoint: Checkpoint, known: Ed25519PublicKey, where: str) -> Che
     return replace(checkpoint, trusted=True)
 
 
-# -- keys --------------------------------------------------------------------------------------------------------------
-
-
 def _name(key: Ed25519PublicKey) -> str:
     return sha256(key.public_bytes_raw()).hexdigest()[:16]
-
-
-def _private(path: Path) -> Ed25519PrivateKey:
-    from recorder.verify.keys import private
-
-    return private(path)
-
-
-def _public(path: Path) -> Ed25519PublicKey:
-    from recorder.verify.keys import public
-
-    return public(path)

@@ -30,20 +30,32 @@ Nothing here waits with a timeout, but for heads of clients that never come whol
 
 from __future__ import annotations
 
-from .access import OUR_HEADERS, TOKEN_HEADER, Gate, is_loopback
+from .access import OUR_HEADERS, OUR_PATHS, TOKEN_HEADER, Gate, is_loopback
 from .bodies import LAST_CHUNK, Chunked, Framing, Length, UntilClose, chunk, decoder_of, last_chunk, response_framing
 from .connecting import Dialer, Origin, ProxyRefused, server_context
 from .connection import Connection
 from .exchange import UNHEARD, Companion, Exchange, Receiver
-from .heads import Malformed, Refused, RequestHead, header, parse_request, parse_response, tokens, values, write_fields
+from .heads import (
+    Malformed,
+    Refused,
+    RequestHead,
+    header,
+    parse_request,
+    parse_response,
+    phrase,
+    tokens,
+    values,
+    write_fields,
+)
 from .loops import loop_factory
 from .server import Limits, Server
-from .targets import check_target
+from .targets import check_target, first_segment, remounted
 from .upstream import Answer, Failure, Link, Owner, Pool, ProtocolError
 
 __all__ = [
     "LAST_CHUNK",
     "OUR_HEADERS",
+    "OUR_PATHS",
     "TOKEN_HEADER",
     "UNHEARD",
     "Answer",
@@ -72,12 +84,15 @@ __all__ = [
     "check_target",
     "chunk",
     "decoder_of",
+    "first_segment",
     "header",
     "is_loopback",
     "last_chunk",
     "loop_factory",
     "parse_request",
     "parse_response",
+    "phrase",
+    "remounted",
     "response_framing",
     "server_context",
     "tokens",

@@ -14,12 +14,15 @@ from typing import Final
 
 from .heads import Refused, RequestHead
 
-__all__ = ["OUR_HEADERS", "TOKEN_HEADER", "Gate", "is_loopback"]
+__all__ = ["OUR_HEADERS", "OUR_PATHS", "TOKEN_HEADER", "Gate", "is_loopback"]
 
 TOKEN_HEADER: Final = "x-recorder-token"  # noqa: S105 (a name)
 
 #: Headers with this beginning are meant for us: they are never sent on and never stored as headers.
 OUR_HEADERS: Final = "x-recorder-"
+
+#: Under these paths we tell of ourselves.
+OUR_PATHS: Final = "/__recorder/"
 
 _HOST: Final = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{0,5}))?")
 _ORIGIN: Final = re.compile(r"https?://([^/?#@\s]+)")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from .bodies import Decoder, Framing, decoder_of, request_framing
 from .closing import reset, shut
@@ -121,11 +121,6 @@ class Connection(asyncio.Protocol):
     def idle(self) -> bool:
         """Whether no exchange is under way, and nothing of another one has come."""
         return self._exchange is None and not self._buffer
-
-    @property
-    def peer(self) -> Any:
-        """The client's address."""
-        return self._transport.get_extra_info("peername")
 
     def close(self) -> None:
         """End a connection over which nothing is under way."""

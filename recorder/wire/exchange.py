@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from recorder.recording import Head, HeaderList
 
 from .bodies import Framing
-from .heads import Refused, RequestHead, header, tokens, write_fields
+from .heads import Refused, RequestHead, header, phrase, tokens, write_fields
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -101,6 +100,13 @@ class Exchange:
         """Whether the connection ends with this exchange."""
         return self._closes
 
+    def check_question(self) -> None:
+        """Raises Refused where this is no plain question, such as what we tell of ourselves answers."""
+        if self.head.method not in ("GET", "HEAD"):
+            raise Refused(405, "only GET is served here")
+        if self.framing is not Framing.NONE:
+            raise Refused(400, "a body has no meaning here")
+
     def info(self, head: Head) -> None:
         """Send a 1xx answer; an HTTP/1.0 client gets none (RFC 9110 section 15.2)."""
         if self.head.version != "1.0":
@@ -156,7 +162,7 @@ class Exchange:
         if not self.connection.uploaded:
             self._closes = True
         fields = (("Content-Type", content_type), ("Content-Length", str(len(body))), *headers)
-        head = Head(status, _phrase(status), "HTTP/1.1", (*fields, ("Cache-Control", "no-store")))
+        head = Head(status, phrase(status), "HTTP/1.1", (*fields, ("Cache-Control", "no-store")))
         self.respond(head, Framing.LENGTH)
         if self.head.method != "HEAD":
             self.write(body)
@@ -192,13 +198,6 @@ class Exchange:
     def resume_body(self) -> None:
         """Read on."""
         self.connection.hold(self, paused=False)
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
 
 
 def _reason(head: Head) -> bytes:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Final
 
 from recorder.recording import Head, HeaderList
@@ -26,6 +27,7 @@ __all__ = [
     "parse_fields",
     "parse_request",
     "parse_response",
+    "phrase",
     "tokens",
     "values",
     "write_fields",
@@ -71,7 +73,7 @@ class RequestHead:
 
     def tokens(self, name: str) -> list[str]:
         """The members of a comma-separated header, from all its lines, in lower case."""
-        return [part for line in self.values(name) for item in line.split(",") if (part := item.strip().lower())]
+        return _members(self.values(name))
 
 
 _TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
@@ -99,7 +101,19 @@ def values(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
 
 def tokens(headers: Iterable[tuple[str, str]], name: str) -> list[str]:
     """The members of a comma-separated header, from all its lines, in lower case."""
-    return [part for line in values(headers, name) for item in line.split(",") if (part := item.strip().lower())]
+    return _members(values(headers, name))
+
+
+def _members(lines: Iterable[str]) -> list[str]:
+    return [part for line in lines for item in line.split(",") if (part := item.strip().lower())]
+
+
+def phrase(status: int) -> str:
+    """The reason that RFC 9110 gives for a status; empty where it names none."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return ""
 
 
 def write_fields(headers: Iterable[tuple[str, str]]) -> bytes:

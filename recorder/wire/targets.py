@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-__all__ = ["check_target"]
+__all__ = ["check_target", "first_segment", "remounted"]
 
 #: What a browser leaves unencoded in a path or a query. `#` never reaches a server.
 _CHARACTERS: Final = re.compile(r"""/[!$%&'()*+,\-./0-9:;=?@A-Z\[\]^_`a-z{|}~]*""")
@@ -37,3 +37,15 @@ def check_target(target: str) -> str | None:
     if _USER.match(path):
         return "the path begins like user information"
     return None
+
+
+def first_segment(target: str) -> str:
+    """The name that a target's path begins with: `openai` of `/openai/v1/x`."""
+    return target.partition("?")[0][1:].partition("/")[0]
+
+
+def remounted(target: str, prefix: str) -> str:
+    """The target with `prefix` in place of its path's first segment: `/openai/v1/x` below `/llm` is `/llm/v1/x`."""
+    path, mark, query = target.partition("?")
+    _, slash, rest = path[1:].partition("/")
+    return f"{f'{prefix}{slash}{rest}' or '/'}{mark}{query}"

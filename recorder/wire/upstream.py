@@ -15,7 +15,6 @@ from typing import Final, NamedTuple, Protocol, cast
 from recorder.recording import Head, HeaderList, Transport
 
 from .bodies import Decoder, Framing, decoder_of, response_framing
-from .closing import reset
 from .connecting import Dialer, Origin
 from .heads import Malformed, parse_response, tokens
 
@@ -152,12 +151,6 @@ class Link(asyncio.Protocol):
         self._pool.closed(self)  # uvloop does not say so where connecting was cancelled
         if self._transport is not None:
             self._transport.abort()
-
-    def reset(self) -> None:
-        """End the connection with a RST behind what was written; nobody is told."""
-        self._answer = self.owner = None
-        if self._transport is not None:
-            reset(self._transport)
 
     def expire(self, seconds: float) -> None:
         """Close the connection unless it is taken up again within that time."""
