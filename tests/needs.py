@@ -1,18 +1,34 @@
 """What a test may lack on this machine, and what follows: a skip with its reason, or a failure where it is required.
 
 RECORDER_REQUIRE=postgres,corpus names what must be there; CI sets it, so that nothing is skipped unseen.
-RECORDER_NIGHTLY=1 lengthens loops and example counts. Both are read once, because each test runs without RECORDER_*.
+RECORDER_NIGHTLY=1 lengthens loops and example counts, and takes all of the long lists; RECORDER_SLICE=N takes another
+part of them than the usual one. They are read once, because each test runs without RECORDER_*.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import pytest
 
-__all__ = ["CASSETTES", "CI", "CORPUS", "NIGHTLY", "ROOT", "examples", "need", "need_cassettes", "need_corpus"]
+__all__ = [
+    "CASSETTES",
+    "CI",
+    "CORPUS",
+    "NIGHTLY",
+    "ROOT",
+    "SLICE",
+    "each",
+    "examples",
+    "need",
+    "need_cassettes",
+    "need_corpus",
+]
+
+T = TypeVar("T")
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 # Streams and cassettes that others published: read in place, where a checkout of them lies beside this one.
@@ -22,6 +38,8 @@ CASSETTES: Final = ROOT.parent / "shared" / "cassettes"
 NIGHTLY: Final = os.environ.get("RECORDER_NIGHTLY", "") not in {"", "0"}
 #: CI lasts longer where a test is about duration; of the long lists it takes the same slice as `make test`.
 CI: Final = os.environ.get("CI", "") not in {"", "0", "false"}
+#: Which part of the long lists `make test` takes.
+SLICE: Final = int(os.environ.get("RECORDER_SLICE") or 0)
 _REQUIRED: Final = frozenset(filter(None, os.environ.get("RECORDER_REQUIRE", "").split(",")))
 
 
@@ -52,3 +70,12 @@ def need_cassettes() -> Path:
 def examples(usual: int, nightly: int) -> int:
     """How many examples or rounds a test takes: `usual` in `make test`, `nightly` in `make nightly`."""
     return nightly if NIGHTLY else usual
+
+
+def each(every: int, cases: Iterable[T]) -> list[T]:
+    """All of the cases in `make nightly`; in `make test` one of each `every`, the same ones at each run.
+
+    RECORDER_SLICE=1 takes those behind them, and so on: `every` runs see them all.
+    """
+    found = list(cases)
+    return found if NIGHTLY else found[SLICE % every :: every]

@@ -15,7 +15,7 @@ _SHARDS = 2
 
 
 def _run(url: str, seed: int, record_property: Callable[[str, object], None]) -> None:
-    rounds = examples(100, 1000) // _SHARDS
+    rounds = examples(40, 1000) // _SHARDS
     done = subprocess.run(
         [sys.executable, "-m", "tests.crash", url, str(rounds), str(seed)],
         cwd=ROOT,

@@ -57,7 +57,7 @@ def test_eight_writers_share_a_file(
     """The one that got least has at least that share of the one that got most; every row that was sent is stored."""
     path = tmp_path / "tape.db"
     Store.open(path, create=True).close()
-    command = [sys.executable, "-c", PROGRAM, str(path), pace, str(examples(3, 20))]
+    command = [sys.executable, "-c", PROGRAM, str(path), pace, str(examples(2, 20))]
     pipe = subprocess.PIPE
     processes = [
         subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=pipe) for _ in range(WRITERS)

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import pytest
 
 from tests.detour import detour
-from tests.needs import ROOT, need
+from tests.needs import CI, ROOT, each, need
 
 PAGES: Final = ROOT / "docs" / "recipes"
 
@@ -134,7 +134,7 @@ class Reader:
         return done.stdout
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", RECIPES if CI else each(3, RECIPES))
 def test_a_recipe_can_be_followed_in_a_fresh_folder(name: str, tmp_path: Path) -> None:
     """Recorded, replayed with no network at all, changed: and what the page shows is what is said."""
     page = RECIPES[name]

@@ -21,6 +21,7 @@ from recorder.report.wording import count, share, usd
 from recorder.store import Store
 from tests import asked, fleet
 from tests.command import invoke
+from tests.needs import each
 
 MADE_AT: Final = 1_800_000_000_000_000
 RUNS: Final = 2000
@@ -139,7 +140,7 @@ def test_where_nothing_can_be_advised_the_page_says_so(page: _Reader) -> None:
     assert "not estimable; the tail is censored" in page.text
 
 
-@pytest.mark.parametrize("place", [0, 0.3, 0.7, 1])
+@pytest.mark.parametrize("place", each(2, [0, 0.3, 0.7, 1]))
 def test_the_slider_holds_what_the_question_answers(store: Path, page: _Reader, place: float) -> None:
     told = figures(page)["groups"]["c0"]
     stop = round(place * (len(told["cap_tokens"]) - 1))
@@ -318,26 +319,31 @@ def test_a_condition_that_no_run_meets_gives_a_page_that_says_so(store: Path) ->
     assert "No runs" in read(made(store, where="model = 'none such'").page).text
 
 
-@pytest.mark.parametrize(
-    "run",
-    [
-        {"status": "completed", "stop_reason": "stop", "complete": True},
-        {"status": "in_progress", "ending": None},
-        {"status": "incomplete", "stop_reason": "output_limit", "output_tokens": 9, "max_completion_tokens": 9},
-        {"status": "failed", "http_status": 500},
-        {"status": "completed", "output_tokens": 0, "input_tokens": 0, "max_completion_tokens": 1, "duration_us": 0},
-        {
-            "status": "completed",
-            "output_tokens": 5,
-            "model": "gpt-4o",
-            "weight": 1000.0,
-            "max_completion_tokens": 10**9,
-        },
-    ],
-    ids=["knows nothing", "goes on", "was cut", "failed", "is empty", "is sampled"],
-)
-def test_one_run_gives_an_honest_page(tmp_path: Path, run: Mapping[str, Any]) -> None:
-    told = made(small(tmp_path, [{"dialect": "chat", **run}]))
+ONE_RUN: Final[Mapping[str, Mapping[str, Any]]] = {
+    "knows nothing": {"status": "completed", "stop_reason": "stop", "complete": True},
+    "goes on": {"status": "in_progress", "ending": None},
+    "was cut": {"status": "incomplete", "stop_reason": "output_limit", "output_tokens": 9, "max_completion_tokens": 9},
+    "failed": {"status": "failed", "http_status": 500},
+    "is empty": {
+        "status": "completed",
+        "output_tokens": 0,
+        "input_tokens": 0,
+        "max_completion_tokens": 1,
+        "duration_us": 0,
+    },
+    "is sampled": {
+        "status": "completed",
+        "output_tokens": 5,
+        "model": "gpt-4o",
+        "weight": 1000.0,
+        "max_completion_tokens": 10**9,
+    },
+}
+
+
+@pytest.mark.parametrize("name", each(2, ONE_RUN))
+def test_one_run_gives_an_honest_page(tmp_path: Path, name: str) -> None:
+    told = made(small(tmp_path, [{"dialect": "chat", **ONE_RUN[name]}]))
     text = read(told.page).text
     assert told.runs == 1
     assert "Report on 1 run" in text

@@ -17,13 +17,19 @@ import recorder
 from recorder.cuts import unpack
 from recorder.digest import payload_of
 from recorder.store import Store
+from tests.needs import NIGHTLY, SLICE
 from tests.scenario import Expect, Mode, Scenario
 from tests.tee import Exchange, Tee
 from tests.torture import SCENARIOS, Head, Outcome, direct, drive, named
 
+#: At night all, sync and async; else each in one of the two, in turn.
 EVERY_CASE = pytest.mark.parametrize(
     ("scenario", "mode"),
-    [pytest.param(scenario, mode, id=f"{scenario.name}-{mode}") for scenario in SCENARIOS for mode in scenario.modes],
+    [
+        pytest.param(scenario, mode, id=f"{scenario.name}-{mode}")
+        for number, scenario in enumerate(SCENARIOS)
+        for mode in (scenario.modes if NIGHTLY else [scenario.modes[(number + SLICE) % len(scenario.modes)]])
+    ],
 )
 
 
