@@ -5,13 +5,15 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: help demo test lint format bench nightly clean
+.PHONY: help demo test lint format bench coverage mutation nightly clean
 
 help:
 	@echo 'make demo     records, replays and analyses bundled streams: no key, no network'
 	@echo 'make test     the tests; ARGS="-k name" picks some'
 	@echo 'make lint     ruff and mypy; make format mends what ruff can mend'
 	@echo 'make bench    the figures, each as a ratio; ARGS="name ..." picks some'
+	@echo 'make coverage which branches no test reaches; ARGS="sse store" picks some parts'
+	@echo 'make mutation changes of the code that no test notices; ARGS="sse --sample 100 --seed 1"'
 	@echo 'make nightly  all tests with long loops and a million examples'
 	@echo 'make clean    removes .venv and whatever the others made'
 
@@ -32,6 +34,12 @@ format: .venv/.dev
 
 bench: .venv/.dev
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+coverage: .venv/.dev
+	@$(BIN)/python -m tests.covered $(ARGS)
+
+mutation: .venv/.dev
+	@$(BIN)/python -m tests.mutation $(ARGS)
 
 nightly: .venv/.dev
 	RECORDER_NIGHTLY=1 $(PYTEST) -m 'nightly or not nightly' -o timeout=7200 $(ARGS)

@@ -34,6 +34,8 @@ PATIENCE: Final = 1_000_000
 KEPT: Final = 32 << 20
 #: What waits is looked at again when this share of it has come.
 _SHARE: Final = 16
+#: Why an encoded answer is withheld from some point on; the same words in the docs.
+_TOO_LARGE: Final = "an encoded answer that may hold a credential was too large to be searched"
 
 _SSE: Final = Kind.SSE.value
 _WIRE: Final = Kind.WIRE.value
@@ -91,11 +93,13 @@ class Capture:
         # Of a body that is not encoded: bytes that came, in rows or not yet, and how many came before them.
         self._arrived: list[bytes] = []
         self._passed = 0
-        # Of an encoded body that is no stream: what is decoded, how much of it holds nothing, and how much there must
-        # be before it is looked at again.
+        # Of an encoded body that is no stream: what is decoded, how much of it holds nothing, how much there must be
+        # before it is looked at again, and whether a part before it, which held nothing, is forgotten.
         self._plain: bytearray | None = None
         self._harmless = 0
         self._look_from = 0
+        self._forgotten = False
+        self._too_large = False  # what was not searched is withheld
         self._position = 0
         self._now = 0
         self._status: int | None = None
@@ -174,6 +178,8 @@ class Capture:
         self._tick(elapsed_us)
         self._finish_body(told)
         self._settle(last=True)
+        if self._too_large:
+            told = {"reason": _TOO_LARGE, **told, "captured": Captured.TRUNCATED.value}
         if redacted := self._redacted():
             told["redacted"] = redacted
         events = self._position
@@ -181,7 +187,7 @@ class Capture:
         self._settle(last=True)
         ended = Ending(
             ending=str(ending),
-            captured=str(captured),
+            captured=told["captured"],
             elapsed_us=self._now,
             events=events,
             wire_bytes=self._received,
@@ -319,7 +325,7 @@ class Capture:
         if self._plain is not None:
             self._plain += text
             if len(self._plain) > KEPT:
-                self._plain = None
+                self._forget(self._plain)
         self._hold(_WIRE, chunk)
         if self._start is not None:
             text = self._sniff(text)
@@ -328,6 +334,27 @@ class Capture:
             if items := self._tokenizer.feed(text):
                 self._flush(_WIRE)
                 self._decoded_rows(items)
+
+    def _forget(self, plain: bytearray) -> None:
+        """More is decoded than memory should hold: what holds nothing goes; if that is not enough, all is given up."""
+        self._forgotten = True
+        del plain[: self._harmless]
+        self._look_from = max(0, self._look_from - self._harmless)
+        self._harmless = 0
+        if len(plain) > KEPT:
+            if self._passage.holds(bytes(plain)):
+                self._withhold_rest()
+            else:
+                plain.clear()
+                self._look_from = 0
+
+    def _withhold_rest(self) -> None:
+        """Nobody can tell any more what is in the rest of an encoded body: none of it is stored."""
+        self._plain = None
+        if self._full:
+            self._too_large = True
+            self._passage.wire_withheld = True
+            self._passage.found["withheld"] += 1
 
     def _is_opaque(self) -> bool:
         """Whether nobody looks into the encoded body: it is no stream, and not searched (any more)."""
@@ -392,19 +419,19 @@ class Capture:
 
         The same whatever the content setting, so that the facts are.
         """
-        if self._held_size >= KEPT:
-            return False
         if kind == _BODY:
-            return self._redactor.wants_whole
-        if self._decoder is None or self._decoder.problem is not None:
-            return False
-        if self._plain is None:
-            return self._tokenizer is not None or self._start is not None  # the event in these bytes is not over
+            return self._redactor.wants_whole and self._held_size < KEPT
+        if not self._plain:  # nothing was decoded, or it is in events: the one in these bytes is not over
+            is_open = self._tokenizer is not None or self._start is not None
+            return is_open and self._held_size < KEPT and not (self._decoder and self._decoder.problem)
         size = len(self._plain)
-        if size < self._look_from:
+        if size < self._look_from and self._held_size < KEPT:
             return True
         if not self._passage.holds(bytes(self._plain[self._harmless :])):
             self._harmless = size
+            return False
+        if self._held_size >= KEPT:
+            self._withhold_rest()
             return False
         self._look_from = size + (size - self._harmless) // _SHARE + 1  # looking again each time would be quadratic
         return True
@@ -445,8 +472,9 @@ class Capture:
         kept = self._passage.whole(text)
         if kept is not text:
             self._passage.wire_withheld = True
+            self._too_large = self._forgotten
         self._flush(_WIRE)
-        if kept is not text:
+        if kept is not text and not self._forgotten:
             for start in range(0, len(kept), PIECE):
                 piece = kept[start : start + PIECE]
                 self._row(_BODY, None, piece, None, len(piece), _NO_CUTS)

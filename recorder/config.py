@@ -23,11 +23,32 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from .errors import NotFound, StoreUnavailable, UsageError
 
-__all__ = ["Settings", "disabled", "hosts", "load", "store_url"]
+__all__ = [
+    "LARGE",
+    "LEAST_SIZE",
+    "Given",
+    "Settings",
+    "ages",
+    "disabled",
+    "hosts",
+    "least_free",
+    "load",
+    "origins",
+    "size_of",
+    "store_url",
+]
 
 _MIB: Final = 1024 * 1024
-_UNITS: Final = {"": 1, "kib": 1024, "mib": _MIB, "gib": 1024 * _MIB}
-_SIZE: Final = re.compile(r"\s*([0-9]{1,15})\s*(|[kmg]ib)\s*", re.IGNORECASE)
+#: Bytes that a store may be limited to at least; one with nothing in it takes a fifth of that.
+LEAST_SIZE: Final = 1 << 20
+#: Bytes of a store from which on its user is told of it, where no setting limits it.
+LARGE: Final = 10 << 30
+
+_UNITS: Final = {"": 1, "kib": 1024, "mib": _MIB, "gib": 1024 * _MIB, "tib": _MIB * _MIB}
+_SIZE: Final = re.compile(r"\s*([0-9]{1,15})\s*(|[kmgt]ib)\s*", re.IGNORECASE)
+_AGE: Final = re.compile(r"\s*([1-9][0-9]{0,5})\s*(min|h|d|w)(\s+whole)?\s*", re.IGNORECASE)
+_SPAN: Final = re.compile(r"\s*([0-9]{1,7})\s*(s|min|h|d)\s*", re.IGNORECASE)
+_SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 Text: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Host: TypeAlias = Annotated[
@@ -69,18 +90,44 @@ class Settings(BaseModel):
     body_limit: Annotated[int, Field(ge=0)] = 32 * _MIB
     #: Look for runaway whitespace and repetition while answers stream, and tell of them as they happen.
     detect: bool = True
+    #: How long recordings are kept, see `ages`; None: for ever.
+    keep: Text | None = None
+    #: How much the store may take; then the oldest recordings go.
+    max_size: Annotated[int, Field(ge=LEAST_SIZE)] | None = None
+    #: How much of the disk is to stay free, or nothing more is recorded; None: 512 MiB or 2 % of it; 0: nothing.
+    min_free: Annotated[int, Field(ge=0)] | None = None
+    #: Where checkpoints go, one a line; None: the log "recorder.checkpoints". A private key that signs them. How often
+    #: one is made, in seconds, while there is news; 0: never.
+    checkpoint_file: Text | None = None
+    checkpoint_key: Text | None = None
+    checkpoint_every: Annotated[float, Field(ge=0, le=31 * 86400, allow_inf_nan=False)] = 600.0
     tags: dict[Text, str] = Field(default_factory=dict)
     #: One's own prices, aliases of deployments, providers of hosts; `recorder.prices.own` says its form.
     prices: dict[str, Any] = Field(default_factory=dict)
     #: The limits that `recorder budget` checks; `recorder.queries.limits` says their form.
     budget: dict[str, Any] = Field(default_factory=dict)
 
-    @field_validator("queue_bytes", "body_limit", mode="before")
+    @field_validator("keep")
+    @classmethod
+    def _ages(cls, value: str | None) -> str | None:
+        """Refuse what is no rule."""
+        if value is not None:
+            ages(value)
+        return value
+
+    @field_validator("queue_bytes", "body_limit", "max_size", "min_free", mode="before")
     @classmethod
     def _size(cls, value: Any) -> Any:
         """A number of bytes from text such as `64MiB`."""
-        size = _SIZE.fullmatch(value) if isinstance(value, str) else None
-        return int(size[1]) * _UNITS[size[2].lower()] if size else value
+        size = size_of(value) if isinstance(value, str) else None
+        return value if size is None else size
+
+    @field_validator("checkpoint_every", mode="before")
+    @classmethod
+    def _span(cls, value: Any) -> Any:
+        """A number of seconds from text such as `10min`."""
+        span = _SPAN.fullmatch(value) if isinstance(value, str) else None
+        return int(span[1]) * _SECONDS[span[2].lower()] if span else value
 
 
 _FORMS: Final = {
@@ -97,6 +144,12 @@ _FORMS: Final = {
     "queue_bytes": "a number of bytes above 0, such as 67108864 or 64MiB",
     "body_limit": "a number of bytes, such as 33554432 or 32MiB",
     "detect": "true or false",
+    "keep": "an age after which content goes, such as 30d, or 365d whole after which all goes, or 30d, 365d whole",
+    "max_size": "a number of bytes from 1MiB on, such as 10GiB",
+    "min_free": "a number of bytes, such as 2GiB, or 0",
+    "checkpoint_file": "a path",
+    "checkpoint_key": "the path of an Ed25519 private key",
+    "checkpoint_every": "a span of time such as 10min, a number of seconds, or 0 for never",
     "tags": 'names with texts, such as { app = "search" }',
     "prices": "a table in a file, with providers, models and own",
     "budget": "a table in a file, with limits such as max_truncated_share = 0.02",
@@ -114,7 +167,7 @@ _ENVIRONMENT_FORMS: Final = {
 }
 
 
-class _Given(NamedTuple):
+class Given(NamedTuple):
     """A value, where it came from, and what it should look like there."""
 
     value: Any
@@ -130,10 +183,7 @@ def load(**options: Any) -> Settings:
     """
     if disabled():
         return Settings(disabled=True)
-    _check_names(options, "option {}")
-    places = (_from_file(), _from_environment(), _from_options(options))
-    given = {name: one for place in places for name, one in place.items()}
-    _add_up("redact", given, places)
+    given = origins(**options)
     try:
         return Settings(**{name: one.value for name, one in given.items()})
     except ValidationError as error:
@@ -141,11 +191,48 @@ def load(**options: Any) -> Settings:
         raise UsageError(f"{one.source} is wrong: it must be {one.form}") from None
 
 
-def _add_up(name: str, given: dict[str, _Given], places: Iterable[Mapping[str, _Given]]) -> None:
+def origins(**options: Any) -> dict[str, Given]:
+    """What was given, of all places together; a setting that is missing has its default. The values are not checked.
+
+    Raises UsageError for an unknown option or key, and a file that cannot be read.
+    """
+    _check_names(options, "option {}")
+    places = (_from_file(), _from_environment(), _from_options(options))
+    given = {name: one for place in places for name, one in place.items()}
+    _add_up("redact", given, places)
+    return given
+
+
+def _add_up(name: str, given: dict[str, Given], places: Iterable[Mapping[str, Given]]) -> None:
     """A setting of which no place takes back what another one says. Lists of the wrong form are left to be told of."""
     values = [place[name].value for place in places if name in place]
     if len(values) > 1 and all(isinstance(value, list | tuple) for value in values):
         given[name] = given[name]._replace(value=[each for value in values for each in value])
+
+
+def size_of(text: str) -> int | None:
+    """Bytes of a text such as `64MiB`; None of another text."""
+    size = _SIZE.fullmatch(text)
+    return None if size is None else int(size[1]) * _UNITS[size[2].lower()]
+
+
+def least_free(min_free: int | None, disk: int) -> int:
+    """How many bytes of a disk of so many are to stay free by this setting: without one 512 MiB, or 2 % if more."""
+    return max(512 * _MIB, disk // 50) if min_free is None else min_free
+
+
+def ages(text: str) -> tuple[int | None, int | None]:
+    """After how many seconds the content of recordings goes, and all of them, of a text such as `30d, 365d whole`.
+
+    None where the text does not say. Raises ValueError for another text.
+    """
+    found: dict[bool, int] = {}
+    for rule in text.split(","):
+        age = _AGE.fullmatch(rule)
+        if age is None or (whole := age[3] is not None) in found:
+            raise ValueError("no rule for keeping recordings")
+        found[whole] = int(age[1]) * _SECONDS[age[2].lower()]
+    return found.get(False), found.get(True)
 
 
 def disabled() -> bool:
@@ -171,22 +258,22 @@ def _check_names(names: Mapping[str, Any], what: str) -> None:
 # -- the three places ----------------------------------------------------------------------------------------------
 
 
-def _from_options(options: Mapping[str, Any]) -> dict[str, _Given]:
+def _from_options(options: Mapping[str, Any]) -> dict[str, Given]:
     return {
-        name: _Given(os.fspath(value) if isinstance(value, os.PathLike) else value, f"option {name!r}", _FORMS[name])
+        name: Given(os.fspath(value) if isinstance(value, os.PathLike) else value, f"option {name!r}", _FORMS[name])
         for name, value in options.items()
         if value is not None
     }
 
 
-def _from_environment() -> dict[str, _Given]:
+def _from_environment() -> dict[str, Given]:
     found = {}
     for name in Settings.model_fields:
         variable = f"RECORDER_{name.upper()}"
         text = os.environ.get(variable, "").strip()
         if text:
             form = _ENVIRONMENT_FORMS.get(name, _FORMS[name])
-            found[name] = _Given(_from_text(name, text, variable, form), f"environment variable {variable}", form)
+            found[name] = Given(_from_text(name, text, variable, form), f"environment variable {variable}", form)
     return found
 
 
@@ -202,7 +289,7 @@ def _from_text(name: str, text: str, variable: str, form: str) -> Any:
     return {key.strip(): value.strip() for key, _, value in pairs}
 
 
-def _from_file() -> dict[str, _Given]:
+def _from_file() -> dict[str, Given]:
     for folder in _folders():
         own, shared = folder / "recorder.toml", folder / "pyproject.toml"
         tables = {own: _read(own)} if _is_there(own) else {}
@@ -231,14 +318,17 @@ def _one_line(error: Exception) -> str:
     return "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else " ".join(str(error).split())
 
 
-def _from_table(table: Any, path: Path) -> dict[str, _Given]:
+def _from_table(table: Any, path: Path) -> dict[str, Given]:
     if not isinstance(table, dict):
         raise UsageError(f"{path}: tool.recorder must be a table: write [tool.recorder]")
     _check_names(table, f"{path}: key {{}}")
-    found = {name: _Given(value, f"{path}: {name}", _FORMS[name]) for name, value in table.items()}
+    found = {name: Given(value, f"{path}: {name}", _FORMS[name]) for name, value in table.items()}
     store = found.get("store")
     if store and isinstance(store.value, str):
         found["store"] = store._replace(value=_beside(store.value, path.parent))
+    for name in ("checkpoint_file", "checkpoint_key"):
+        if name in found and isinstance(found[name].value, str):
+            found[name] = found[name]._replace(value=str(path.parent / Path(found[name].value).expanduser()))
     return found
 
 
@@ -319,7 +409,7 @@ def _sqlite_url(rest: str) -> str:
 
 
 def _sqlite(path: Path) -> str:
-    return f"sqlite:///{path.absolute()}"
+    return f"sqlite:///{os.path.realpath(path)}"
 
 
 def _default_store(*, create: bool) -> Path:

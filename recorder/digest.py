@@ -30,7 +30,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 from uuid import UUID
 
 from .recording import Ending, Kind, Recording, Row
@@ -167,7 +167,8 @@ class EventDigest:
         if sys.byteorder != "little":
             numbers.byteswap()
         self._numbers.update(numbers)
-        names = "".join([type_ + "\n" for type_ in types if type_ is not None])
+        present = [type_ for type_ in types if type_ is not None] if None in types else cast("Sequence[str]", types)
+        names = "\n".join([*present, ""])
         self._types.update(names.encode("utf-8", "surrogatepass"))
 
     def finish(self, recording: Recording, ending: Ending) -> Digests:

@@ -48,8 +48,11 @@ class State(NamedTuple):
 
 
 def state(connection: Connection) -> State:
-    """What the database is, by its tables; the rows are not looked at."""
-    names = inspect(connection).get_table_names()
+    """What the database is, by its tables, or views in their place; the rows are not looked at."""
+    there = inspect(connection)
+    names = there.get_table_names()
+    if VERSION_TABLE not in names:
+        names = [*names, *there.get_view_names()]
     if VERSION_TABLE not in names:
         return State(empty=not names, revision=None)
     found = connection.execute(select(_version.c.version_num)).scalars().all()
@@ -86,10 +89,22 @@ def create(connection: Connection) -> None:
 
 
 def upgrade(connection: Connection, *, folder: Path | None = None, target: str = "head") -> None:
-    """Run the migrations in `folder` (those that ship with the code) that the store does not have yet."""
-    from alembic import command
+    """Run the migrations in `folder` (those that ship with the code) that the store does not have yet.
 
-    command.upgrade(_config(connection, folder), target)
+    Raises SchemaMismatch where its revision is none of them.
+    """
+    from alembic import command
+    from alembic.script.revision import ResolutionError
+    from alembic.util import CommandError
+
+    try:
+        command.upgrade(_config(connection, folder), target)
+    except CommandError as error:
+        if isinstance(error.__cause__, ResolutionError):
+            raise SchemaMismatch(
+                "the store says that it has a schema which no recorder made; restore it from a copy"
+            ) from None
+        raise
 
 
 def check(connection: Connection) -> list[str]:

@@ -26,6 +26,7 @@ __all__ = [
     "POLLS",
     "Captured",
     "Ending",
+    "Erasure",
     "Event",
     "Head",
     "HeaderList",
@@ -222,9 +223,20 @@ class Ending:
     detail: Mapping[str, Any] = field(default_factory=_empty)
 
 
+class Erasure(NamedTuple):
+    """That content was erased on purpose: when (microseconds UTC), by whom, why."""
+
+    erased_at: int
+    erased_by: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
-    """One Request and the stream of Events that answered it: one HTTP exchange. `ending` is None while it runs."""
+    """One Request and the stream of Events that answered it: one HTTP exchange. `ending` is None while it runs.
+
+    `erasures` come with a recording that goes from one store to another; who reads it from a store asks for them apart.
+    """
 
     recording_id: UUID
     started_at: int
@@ -243,6 +255,7 @@ class Recording:
     tags: Mapping[str, str] = field(default_factory=_empty)
     parameters: Mapping[str, Any] = field(default_factory=_empty)
     ending: Ending | None = None
+    erasures: tuple[Erasure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

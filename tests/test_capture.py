@@ -264,7 +264,7 @@ def exchanges(draw: st.DrawFn) -> Exchange:
     )
 
 
-@settings(max_examples=examples(300, 50_000))
+@settings(max_examples=examples(100, 50_000))
 @given(exchanges())
 @example(Exchange(head("text/plain"), timed([b"d", b"ata: x\n\n", b"data: y\n\n"]), None))
 @example(Exchange(head(STREAM), timed([b"data: a\r", b"\r", b"data: b\r\r", b"d"]), None))
@@ -280,7 +280,7 @@ def test_any_exchange_comes_back_from_its_rows(exchange: Exchange) -> None:
         assert not frames or is_stream(exchange)
 
 
-@settings(max_examples=examples(150, 20_000))
+@settings(max_examples=examples(50, 20_000))
 @given(exchanges(), st.randoms(use_true_random=False))
 def test_when_rows_are_taken_changes_nothing(exchange: Exchange, source: random.Random) -> None:
     """The same rows and the same digests, taken after every chunk, never, or now and then."""
@@ -298,7 +298,7 @@ def test_when_rows_are_taken_changes_nothing(exchange: Exchange, source: random.
     assert capture.take() == []
 
 
-@settings(max_examples=examples(80, 20_000))
+@settings(max_examples=examples(26, 20_000))
 @given(exchanges())
 def test_without_content_the_facts_are_the_same(exchange: Exchange) -> None:
     """`facts` and `none`: no byte of the body in the rows; every position, time, type, size and cut is there."""
@@ -330,7 +330,7 @@ def test_facts_are_read_from_rows_that_only_memory_has(exchange: Exchange) -> No
 # -- recordings that stop ----------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=examples(120, 20_000))
+@settings(max_examples=examples(40, 20_000))
 @given(exchanges())
 def test_rows_taken_before_a_kill_are_a_prefix_that_replays(exchange: Exchange) -> None:
     """After any chunk: the rows so far are the first rows, and deliver the first chunks, minus what was held."""
@@ -349,7 +349,7 @@ def test_rows_taken_before_a_kill_are_a_prefix_that_replays(exchange: Exchange) 
         assert received.startswith(b"".join(chunk.data for chunk in chunks) + rest)
 
 
-@settings(max_examples=examples(300, 20_000))
+@settings(max_examples=examples(100, 20_000))
 @given(st.lists(st.sampled_from(ASSISTANTS), max_size=12), st.lists(st.integers(0, 3000), max_size=12))
 def test_a_plain_stream_holds_back_no_complete_event(events: list[bytes], points: list[int]) -> None:
     """What a client has seen complete is in a row with the chunk that completed it."""
@@ -368,7 +368,7 @@ def test_a_plain_stream_holds_back_no_complete_event(events: list[bytes], points
         assert seen == stream[before:complete]
 
 
-@settings(max_examples=examples(100, 10_000))
+@settings(max_examples=examples(33, 10_000))
 @given(exchanges(), st.integers(0, 40), st.sampled_from(["full", "facts", "none"]))
 def test_a_recording_of_a_dead_writer_is_sealed_the_same_by_everybody(
     exchange: Exchange, count: int, content: str
@@ -393,7 +393,7 @@ def test_a_recording_of_a_dead_writer_is_sealed_the_same_by_everybody(
 # -- edits -------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=examples(150, 20_000))
+@settings(max_examples=examples(50, 20_000))
 @given(exchanges(), st.data())
 def test_an_edit_of_any_row_changes_the_right_digest(exchange: Exchange, data: st.DataObject) -> None:
     """One byte of a payload: the payload digest and the seal. Anything else: the facts digest and the seal."""

@@ -129,3 +129,9 @@ def test_the_whole_of_a_long_line_is_drawn_and_fits() -> None:
     assert len(line) <= 80
     assert line.count("█") == line.count("▁") == 24
     assert "0 to 999" in axis
+
+
+def test_moments_on_an_axis_are_said_as_such() -> None:
+    rows = [(1_790_000_000_000_000, 0.5), (1_790_000_060_000_000, 1.0)]
+    _, axis, *_ = drawn("line", ["started_at", "rate_share"], rows)
+    assert axis.split(", ")[0].strip() == "2026-09-21 14:13Z to 2026-09-21 14:14Z"

@@ -12,7 +12,9 @@ from recorder import exchange, reader
 from recorder.exchange import lines
 from recorder.store import Append, RunFilter, Store
 from tests.command import invoke, json_lines
+from tests.kept import without_payloads
 from tests.taped import chat, said
+from tests.test_exchange import without_content
 
 
 @pytest.fixture
@@ -64,6 +66,33 @@ def test_a_fixture_is_without_identity(path: Path, tmp_path: Path) -> None:
     assert invoke("export", "--fixture", "--format", "har", store=path).exit_code == 2
 
 
+def test_what_was_erased_is_exported_as_that_and_in_no_fixture(tmp_path: Path) -> None:
+    """Its facts go into another store; a test could replay nothing of it. The page says that content is gone."""
+    exchange.write(tmp_path / "in.jsonl", [without_content(chat("hi", said("secret")))], identity=True)
+    store = tmp_path / "b.db"
+    assert invoke("import", str(tmp_path / "in.jsonl"), store=store).exit_code == 0
+    assert invoke("export", "-o", str(tmp_path / "out.jsonl"), store=store).exit_code == 0
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "in.jsonl").read_bytes()
+    fixture = invoke("export", "--fixture", store=store)
+    assert (fixture.stdout.count("\n"), "was erased, and is left out" in fixture.stderr) == (1, True)
+    page = invoke("export", "@last", "--format", "html", store=store)
+    assert (page.exit_code, "by Ann, because: asked for" in page.stdout) == (0, True)
+    (entry,) = json.loads(invoke("export", "--format", "har", store=store).stdout)["log"]["entries"]
+    assert (entry["response"]["status"], entry["response"]["content"]["text"]) == (200, "")
+    assert invoke("export", "--format", "otlp", store=store).exit_code == 0
+
+
+def test_spans_for_a_collector(path: Path, tmp_path: Path) -> None:
+    """A span for each run and each exchange; texts only where they are asked for."""
+    done = invoke("export", "--format", "otlp", "-o", str(tmp_path / "a.json"), store=path)
+    assert (done.exit_code, "3 recordings" in done.output) == (0, True)
+    (line,) = (tmp_path / "a.json").read_text().splitlines()
+    assert line.count('"kind":3') == 6
+    assert "gen_ai.output.messages" not in line
+    assert "gen_ai.output.messages" in invoke("export", "--format", "otlp", "--content", store=path).stdout
+    assert invoke("export", "--content", store=path).exit_code == 2
+
+
 def test_har_and_one_stream(path: Path, tmp_path: Path) -> None:
     """An archive is JSON; a stream is the exact bytes, of one recording alone."""
     assert invoke("export", "--format", "har", "-o", str(tmp_path / "a.har"), store=path).exit_code == 0
@@ -76,6 +105,14 @@ def test_har_and_one_stream(path: Path, tmp_path: Path) -> None:
     one = invoke("export", "chatcmpl-one", "--format", "sse", store=path)
     assert one.stdout_bytes == b"".join(said("one", name="chatcmpl-one"))
     assert invoke("export", "--format", "sse", store=path).exit_code == 2
+
+
+def test_a_stream_that_is_not_in_the_store_is_not_an_empty_one(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a.db", create=True) as store:
+        bare = without_payloads(store, "assistants-azure")
+    done = invoke("export", "--format", "sse", "-o", str(tmp_path / "a.sse"), store=tmp_path / "a.db")
+    assert (done.exit_code, f"{bare.recording_id} has no payloads" in done.stderr) == (3, True)
+    assert not (tmp_path / "a.sse").exists()
 
 
 def test_cassettes_become_recording_files_in_one_command(tmp_path: Path) -> None:

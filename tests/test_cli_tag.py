@@ -36,6 +36,13 @@ def test_a_value_may_hold_anything(path: Path) -> None:
     assert "\x1b" not in invoke("tag", "@last", store=path).stdout
 
 
+def test_a_credential_in_a_note_is_masked_as_everywhere(path: Path) -> None:
+    key = "sk-proj-" + "aB3" * 16
+    assert invoke("tag", "@last", f"note=see {key}", store=path).exit_code == 0
+    assert key not in json_lines("tag", "@last", store=path)[0]["tags"]["note"]
+    assert key.encode() not in path.read_bytes()
+
+
 def test_reading_the_notes_needs_no_writing(path: Path) -> None:
     before = path.read_bytes()
     assert invoke("tag", "@last", store=path).stdout == "app=shop\n"

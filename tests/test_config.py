@@ -272,6 +272,7 @@ def test_a_store_in_a_file_is_seen_from_that_file(store: str, expected: str, tmp
         ("queue_bytes", 0, "a number of bytes above 0, such as 67108864 or 64MiB"),
         ("queue_bytes", "64MB", "a number of bytes above 0"),
         ("body_limit", -1, "a number of bytes, such as"),
+        ("max_size", "10", "a number of bytes from 1MiB on, such as 10GiB"),
         ("tags", ["a"], "names with texts"),
         ("tags", {"a": 1}, "names with texts"),
         ("tags", {"": "x"}, "names with texts"),

@@ -23,7 +23,7 @@ def cut_events(draw: st.DrawFn) -> tuple[list[Cut], int, int]:
     return list(zip(offsets, times, strict=True)), size, last + draw(st.just(0) | st.integers(0, 1 << 40))
 
 
-@settings(max_examples=examples(500, 20_000))
+@settings(max_examples=examples(166, 20_000))
 @given(cut_events())
 def test_cuts_come_back(event: tuple[list[Cut], int, int]) -> None:
     """And NULL stands for the common case alone, empty for none alone."""
@@ -62,7 +62,7 @@ def test_cuts_that_no_network_makes_are_refused(cuts: list[Cut]) -> None:
         pack(cuts, 10, 10)
 
 
-@settings(max_examples=examples(1000, 50_000))
+@settings(max_examples=examples(333, 50_000))
 @given(st.binary(max_size=24), st.integers(1, 1000), st.integers(0, 1 << 20))
 def test_any_bytes_are_cuts_or_damage(packed: bytes, size: int, elapsed_us: int) -> None:
     """What is read from damaged bytes is at least possible: it can be packed and read again."""

@@ -74,7 +74,7 @@ def decoded(content_encoding: str, chunks: Iterable[bytes]) -> tuple[bytes, Deco
 # -- what comes off ----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=examples(400, 20_000))
+@settings(max_examples=examples(133, 20_000))
 @given(st.sampled_from(sorted(ENCODERS)), bodies, st.lists(st.integers(0, 800), max_size=8))
 def test_any_body_comes_back_from_any_coding_in_any_chunks(name: str, parts: list[bytes], points: list[int]) -> None:
     content_encoding, encode = ENCODERS[name]
@@ -104,7 +104,7 @@ def test_each_flushed_event_is_there_with_its_chunk(name: str) -> None:
 # -- what does not -----------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=examples(200, 10_000))
+@settings(max_examples=examples(66, 10_000))
 @given(st.sampled_from(sorted(ENCODERS)), bodies, st.integers(0, 800), st.lists(st.integers(0, 800), max_size=3))
 def test_a_cut_body_gives_a_prefix_and_is_not_finished(
     name: str, parts: list[bytes], end: int, points: list[int]
@@ -120,7 +120,7 @@ def test_a_cut_body_gives_a_prefix_and_is_not_finished(
     assert (decode_body(content_encoding, data[:end]) is None) == (not decoder.finished)
 
 
-@settings(max_examples=examples(300, 20_000))
+@settings(max_examples=examples(100, 20_000))
 @given(
     st.sampled_from(sorted(ENCODERS)),
     bodies,

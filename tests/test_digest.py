@@ -160,7 +160,7 @@ def stored_rows(draw: st.DrawFn) -> list[Row]:
     return draw(st.lists(rows, max_size=10))
 
 
-@settings(max_examples=examples(300, 20_000))
+@settings(max_examples=examples(100, 20_000))
 @given(stored_rows(), st.lists(st.integers(0, 3), max_size=4))
 def test_digests_are_what_the_docstring_says(rows: list[Row], batches: list[int]) -> None:
     """Whatever the rows, and however they are batched."""
@@ -280,7 +280,7 @@ def test_an_edit_of_the_recording_changes_its_digest(
 
 def test_every_field_of_a_recording_is_under_a_digest() -> None:
     """A field that is added later must be added to the format, or named here as one that is not sealed."""
-    derived = {"request", "ending"}
+    derived = {"request", "ending", "erasures"}  # what was erased was sealed before that
     assert {field.name for field in dataclasses.fields(Recording)} == set(RECORDING_EDITS) | derived
     assert {field.name for field in dataclasses.fields(Request)} == set(REQUEST_EDITS)
     unsealed = {"facts_digest", "payload_digest", "seal", "detail"}  # the detail is the `end` row's payload

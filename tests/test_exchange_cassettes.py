@@ -354,12 +354,3 @@ def test_what_is_wrong_with_a_cassette_is_told(told: Any, why: str) -> None:
     """And with which interaction."""
     with pytest.raises(Unfit, match=why):
         list(cassettes.of_cassette(told))
-
-
-def test_aliases_do_not_grow_without_bound() -> None:
-    """Ten aliases nine deep are a few lines of YAML, and ten to the ninth values."""
-    value: Any = ["x"] * 10
-    for _ in range(9):
-        value = [value] * 10
-    with pytest.raises(Unfit, match="larger than any could be"):
-        one(vcrpy(response={"body": None, "parsed_body": value}))

@@ -305,7 +305,7 @@ _WORDS += ["headers", "status", "code", "uri", "url", "method", "match", "userMe
 _WORDS += ["recorded_at", "startedDateTime", "time", "timings", "receive", "_recorder", "duration_us", "chunks"]
 
 
-@settings(max_examples=examples(150, 10_000))
+@settings(max_examples=examples(50, 10_000))
 @given(
     st.sampled_from(["a.yaml", "a.json", "a.har", "a.toml", "a.sse", "a.jsonl"]),
     st.recursive(

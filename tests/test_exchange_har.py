@@ -104,14 +104,16 @@ def test_how_an_answer_ended_comes_back() -> None:
 
 
 def test_an_encoded_answer_is_written_decoded() -> None:
-    """As archives are; then its chunks are unknown."""
+    """As archives are; its chunks are unknown then, and its events have the times that the list of them says."""
     answer = b"".join(said("a"))
     headers = (*EVENT_STREAM, ("content-encoding", "gzip"))
     (found,) = back(taped(Request("GET", ORIGIN + "/x"), [(1000, gzip.compress(answer))], headers=headers))
     assert b"".join(event.data or b"" for event in found.events if event.kind == "wire") == b""
     assert found.recording.ending is not None
     told = found.recording.ending.detail["imported"]
-    assert {"cuts", "times"} <= set(told["unknown"])
+    assert "cuts" in told["unknown"]
+    assert "times" not in told["unknown"]
+    assert [event.elapsed_us for event in found.events if event.kind == "sse"] == [1000, 1000]
     assert told["left_out"] == ["content-encoding"]
     assert found.recording.ending.elapsed_us == 2000
 
@@ -125,11 +127,51 @@ def test_what_was_unknown_stays_unknown() -> None:
     assert found.recording.ending.detail["imported"]["unknown"] == first.recording.ending.detail["imported"]["unknown"]
 
 
+def test_an_archive_is_as_the_specification_and_chrome_have_it() -> None:
+    """Every member that HAR 1.2 asks for is there, ours begin with an underscore, parts of the time add up to it, and a
+    stream's events are listed as Chrome lists them."""
+    answer = b"".join(said("a", "b"))
+    encoded = (*EVENT_STREAM, ("content-encoding", "gzip"))
+    packed = taped(Request("GET", ORIGIN + "/x?a=b"), [(1000, gzip.compress(answer))], headers=encoded)
+    failed = taped(Request("GET", ORIGIN + "/x"), None, ending="connect_error")
+    told = archive(chat("hi", [b": ping\n\n", *said("a")]), packed, failed)["log"]
+    assert (told["version"], set(told["creator"])) == ("1.2", {"name", "version"})
+    asked = {"method", "url", "httpVersion", "cookies", "headers", "queryString", "headersSize", "bodySize"}
+    came = {
+        "status",
+        "statusText",
+        "httpVersion",
+        "cookies",
+        "headers",
+        "content",
+        "redirectURL",
+        "headersSize",
+        "bodySize",
+    }
+    for each in told["entries"]:
+        assert {"startedDateTime", "time", "request", "response", "cache", "timings"} <= set(each)
+        assert asked <= set(each["request"])
+        assert came <= set(each["response"])
+        assert {"size", "mimeType"} <= set(each["response"]["content"])
+        assert set(each["timings"]) == {"send", "wait", "receive"}
+        assert abs(sum(each["timings"].values()) - each["time"]) < 0.001
+        for part in (each, each["request"], each["response"], each["request"].get("postData", {})):
+            others = set(part) - asked - came - {"startedDateTime", "time", "request", "response", "cache", "timings"}
+            assert all(name.startswith("_") or name in {"postData", "mimeType", "text"} for name in others)
+    first, second, third = told["entries"]
+    assert [(each["eventName"], each["data"]) for each in first["_eventSourceMessages"]][1] == ("message", "[DONE]")
+    assert first["_eventSourceMessages"][0]["time"] == (STARTED + 2000) / 1_000_000
+    assert len(second["_eventSourceMessages"]) == 3
+    content = second["response"]["content"]
+    assert content["size"] - content["compression"] == second["response"]["bodySize"] < len(answer)
+    assert (third["response"]["status"], third["response"]["_error"]) == (0, "connect_error")
+
+
 def test_bytes_that_are_no_text_are_base64() -> None:
     """In requests and answers."""
     told = archive(taped(Request("POST", ORIGIN + "/x", (), b"\xff", 1), [(1000, b"\xfe")], headers=()))
     assert told["log"]["entries"][0]["response"]["content"]["encoding"] == "base64"
-    assert told["log"]["entries"][0]["request"]["postData"]["encoding"] == "base64"
+    assert told["log"]["entries"][0]["request"]["postData"]["_encoding"] == "base64"
     (found,) = [each for each in har.of_har(told) if isinstance(each, Foreign)]
     assert (found.request_body, found.body) == (b"\xff", b"\xfe")
 

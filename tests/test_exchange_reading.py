@@ -178,7 +178,7 @@ def test_a_recording_that_is_too_large_is_refused(path: Path, monkeypatch: pytes
         list(exchange.read(path))
 
 
-@settings(max_examples=examples(300, 20_000))
+@settings(max_examples=examples(100, 20_000))
 @given(st.data())
 def test_a_damaged_file_is_refused_or_read_and_never_anything_else(
     tmp_path_factory: pytest.TempPathFactory, data: Any

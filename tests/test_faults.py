@@ -143,7 +143,7 @@ def test_a_full_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The stream that met it is cut and marked; the one before is whole, and so is the one after space came back."""
     with small_disk(tmp_path, "32m") as disk:
         path = disk / "tape.db"
-        with recorder.open(path, queue_bytes=QUEUE) as handle, client_of(handle) as client:
+        with recorder.open(path, queue_bytes=QUEUE, min_free=0) as handle, client_of(handle) as client:
             exchange(handle, client)
             assert handle.flush(20)
             ballast: list[Path] = []
@@ -172,13 +172,13 @@ def test_a_read_only_disk(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
     """It can be read; recording warns once, marks the gap, and goes on when the disk can be written again."""
     with small_disk(tmp_path, "8m") as disk:
         path = disk / "tape.db"
-        with recorder.open(path) as handle, client_of(handle) as client:
+        with recorder.open(path, min_free=0) as handle, client_of(handle) as client:
             exchange(handle, client)
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         assert "writable" in command_line(disk / "new.db", "demo")
         listed = [sys.executable, "-m", "recorder", "--store", str(path), "runs", "--json"]
         assert subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.count(b"\n") == 1
-        with recorder.open(path, queue_bytes=QUEUE) as handle, client_of(handle) as client:
+        with recorder.open(path, queue_bytes=QUEUE, min_free=0) as handle, client_of(handle) as client:
             exchange(handle, client)
             assert not handle.flush(0.2)
             subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)

@@ -13,7 +13,7 @@ from recorder import queries
 from recorder.queries.asking import ask
 from recorder.queries.questions import find
 from recorder.store import Store
-from tests.fleet import Fleet, Made, fill, make
+from tests.fleet import FIRST, Fleet, Made, fill, make
 
 if TYPE_CHECKING:
     import duckdb
@@ -153,3 +153,33 @@ def test_room_and_overshoot_are_those_of_the_caps(fleet: Fleet, connection: duck
             assert row["p50_tokens"] == tokens
             break
     assert all(row["beyond_runs"] == 0 for row in answer(connection, "overshoot"))
+
+
+def test_what_goes_with_a_fault_is_counted_as_it_was(fleet: Fleet, connection: duckdb.DuckDBPyConnection) -> None:
+    """F6: of the last ten days those that a network cut, by model and by output cap, against the others and before."""
+    since = FIRST + 20 * 86_400_000_000
+    sides: dict[tuple[str, str], list[list[Made]]] = defaultdict(lambda: [[], [], []])
+    for run in fleet.runs:
+        side = 2 if run.started_at < since else int(run.outcome != "upstream_cut")
+        for feature, value in (("model", run.app.model), ("output_cap", str(run.cap or "none"))):
+            sides[feature, value][side].append(run)
+    given = {"feature": "outcome", "value": "upstream_cut", "at": since, "at_most": 1000}
+    found = {(row["feature"], row["value"]): row for row in answer(connection, "blast_radius", **given)}
+    cut = [run for run in fleet.runs if run.outcome == "upstream_cut" and run.started_at >= since]
+    compared = 0
+    for (feature, value), (faulty, others, before) in sides.items():
+        if not faulty:
+            assert (feature, value) not in found
+            continue
+        row = found[feature, value]
+        compared += 1
+        assert (row["fault_runs"], row["rest_runs"], row["before_runs"]) == (len(faulty), len(others), len(before))
+        assert row["fault_all"] == len(cut)
+        assert row["fault_share"] == pytest.approx(sum(run.weight for run in faulty) / sum(run.weight for run in cut))
+        assert row["low_ratio"] <= row["ratio"] <= row["high_ratio"]
+    assert compared == sum(feature in {"model", "output_cap"} for feature, _ in found) > 0
+    listed = answer(connection, "fault_runs", **given)
+    assert {str(row["run_id"]) for row in listed} == {str(run.run_id) for run in cut}
+    spans = answer(connection, "fault_times", **{name: given[name] for name in ("feature", "value", "at")})
+    assert sum(row["fault_runs"] for row in spans if row["started_at"] >= since) <= len(cut)
+    assert sum(row["runs"] for row in spans) == len(fleet.runs)

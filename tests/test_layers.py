@@ -30,8 +30,8 @@ store
 capture
 writer
 reader
-replay queries exchange retention timeline diff verify doctor
-transport wire
+replay queries exchange retention timeline diff verify scan doctor
+transport wire evidence
 proxy replay_server report
 handle
 tape
@@ -49,6 +49,7 @@ APART: Final = {
     "diff": {"capture", "writer"},
     "verify": {"capture", "writer"},
     "doctor": {"capture", "writer"},
+    "scan": {"capture", "writer"},
 }
 
 # Libraries that a module must not know, so that it stays pure.
@@ -108,11 +109,19 @@ OTHER_TESTS: Final = {
     "test_deployments",
     "test_docs",
     "test_fairness",
+    "test_fault_table",
     "test_faults",
     "test_fleet",
+    "test_fuzz",
+    "test_exchange_hostile",
     "test_house",
+    "test_incident",
+    "test_io_errors",
     "test_layers",
     "test_loopback",
+    "test_mutation",
+    "test_power",
+    "test_power_migration",
     "test_proxy_soak",
     "test_recipes",
     "test_redact_bodies",

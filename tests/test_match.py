@@ -31,13 +31,14 @@ from recorder.match import (
     key,
     nearest,
 )
+from recorder.match.diff import shortened
 from recorder.recording import Recording, Request, uuid7
 from recorder.redact import REDACTED, clean_url
 from tests.needs import ROOT, examples
 
 JSON = "application/json"
 # Trees take longer to make than other examples: so many stay below the timeout of one test.
-trees = settings(max_examples=examples(100, 3_000))
+trees = settings(max_examples=examples(33, 3_000))
 URL = "https://api.openai.com/v1/threads/runs"
 
 
@@ -704,7 +705,15 @@ def test_a_rule_survives_its_text() -> None:
     assert rule == Rule(("body.a", "query.b"), ("x-a", "x-b"))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"key":1,"ignore":3,"headers":[]}', '{"key":1,"ignore":[]}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "null", "{}", '{"key":1,"ignore":3,"headers":[]}', '{"key":1,"ignore":[]}'),
+        *('{"key":1,"ignore":[1],"headers":[]}', '{"key":1,"ignore":[],"headers":[null]}'),
+        *('{"key":1,"ignore":[],"headers":[],"normalise":[["ids"]]}', "[" * 100_000),
+    ],
+    ids=lambda text: text[:40],
+)
 def test_a_damaged_rule_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="damaged"):
         Rule.from_text(text)
@@ -1026,3 +1035,14 @@ def test_a_forked_child_can_claim_while_the_parent_held_the_lock() -> None:
         [sys.executable, "-c", code], env=here, capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout == "0\n"
+
+
+def test_a_text_is_shortened_only_where_it_is_longer() -> None:
+    """Dots stand where something is left out, and nowhere else."""
+    assert shortened("x" * 80) == "x" * 80
+    assert shortened("x" * 81) == "x" * 80 + "…"
+    assert shortened("a" * 20 + "b" * 80, 40) == "…" + "b" * 80
+    assert shortened("a" * 20 + "b" * 81, 40) == "…" + "b" * 80 + "…"
+    assert shortened("a" * 20 + "b" * 81, 20) == "a" * 20 + "b" * 60 + "…"
+    assert shortened("x" * 200, 150, None) == "x" * 200
+    assert shortened("a\0b", 0, None) == r"a\x00b"

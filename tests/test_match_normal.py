@@ -153,6 +153,15 @@ def test_ones_own_expression() -> None:
     assert same({"tag": "größe-1"}, {"tag": "größe-2"}, Rule(normalise=("/größe-[0-9]/",)))
 
 
+def test_an_expression_that_also_matches_nothing_takes_out_what_it_matches() -> None:
+    """Between two characters there is nothing to number."""
+    rule = Rule(normalise=("/[0-9]*/",))
+    assert same({"tag": "a7b"}, {"tag": "a22b"}, rule)
+    assert not same({"tag": "a7b"}, {"tag": "ab"}, rule)
+    assert not same({"tag": "a7b"}, {"tag": "a7c"}, rule)
+    assert not same({"tag": "a7b7"}, {"tag": "a7b8"}, rule)
+
+
 def test_other_bodies_have_ids_as_well() -> None:
     """Texts, forms and the parts of a multipart body; bytes that are no text count as they are."""
     for form in (b"id=%b&x=1", b"--b\r\nContent-Disposition: form-data; name=x\r\n\r\nabout %b\r\n--b--\r\n"):
@@ -172,11 +181,14 @@ def test_headers_that_count_have_ids_as_well() -> None:
 
 def test_a_credential_in_a_part_is_left_alone() -> None:
     """It is compared, and never shown, whatever it looks like."""
-    form = b"--b\r\nContent-Disposition: form-data; name=api_key\r\n\r\n%b\r\n--b--\r\n"
-    one, other = (asked(form % run.encode(), content_type="multipart/form-data; boundary=b") for run in RUNS)
-    assert key(one, IDS) != key(other, IDS)
-    (found,) = differences(one, other, IDS)
-    assert RUNS[0] not in str(found)
+    for name in (b"api_key", b'"auth"', b'"bearer"'):
+        form = b"--b\r\nContent-Disposition: form-data; name=%b\r\n\r\n%b\r\n--b--\r\n"
+        one, other = (
+            asked(form % (name, run.encode()), content_type="multipart/form-data; boundary=b") for run in RUNS
+        )
+        assert key(one, IDS) != key(other, IDS)
+        (found,) = differences(one, other, IDS)
+        assert RUNS[0] not in str(found)
 
 
 def test_what_is_ignored_has_no_number() -> None:
@@ -188,6 +200,22 @@ def test_what_is_ignored_has_no_number() -> None:
 def test_a_diff_shows_what_was_compared() -> None:
     (found,) = differences(asked({"a": [RUNS[0], "x"]}), asked({"a": [RUNS[1], "y"]}), BOTH)
     assert (found.path, found.wanted, found.stored) == ("body.a[1]", '"x"', '"y"')
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"{RUNS[0]} {CALLS[0]} {RUNS[0]}.", "<ids 1> <ids 2> <ids 1>."),
+        ("build-1 and build-2", "<text 1> and <text 2>"),
+        ("2026-03-01T12:00:00.123Z, 2026-03-01 12:00 +01:00, 2026-03-01.", "<dates 1>, <dates 2>, <dates 3>."),
+        ("Sun, 01 Mar 2026 12:00:00 GMT; March 1, 2026", "<dates 1>; <dates 2>"),
+        (f"2026-03-01 {RUNS[0]} build-7", "<dates 1> <ids 1> <text 1>"),
+    ],
+)
+def test_what_is_found_is_taken_out_whole_and_numbered_by_its_kind(text: str, shown: str) -> None:
+    rule = Rule(normalise=("ids", "dates", "/build-[0-9]+/"))
+    (found,) = differences(asked({"a": text}), asked({"a": "other"}), rule)
+    assert (found.wanted, found.stored) == (json.dumps(shown), '"other"')
 
 
 @given(st.text(), st.text())

@@ -116,6 +116,13 @@ def test_upgrading_what_is_up_to_date_changes_nothing(connection: Connection) ->
     assert described(connection) == before
 
 
+def test_a_revision_that_no_recorder_made_cannot_be_upgraded(connection: Connection) -> None:
+    migrate.create(connection)
+    connection.exec_driver_sql(f"UPDATE {migrate.VERSION_TABLE} SET version_num = '0.1'")
+    with pytest.raises(SchemaMismatch, match="no recorder made; restore it"):
+        migrate.upgrade(connection)
+
+
 def test_what_differs_is_named(connection: Connection) -> None:
     migrate.create(connection)
     for statement in (

@@ -263,3 +263,17 @@ def test_what_makes_no_sense_is_said_and_not_answered(
 ) -> None:
     with pytest.raises(UsageError, match="it must be that"):
         ask(connection, queries.find(name), given=given)
+
+
+def test_what_was_worked_out_for_one_question_serves_the_next_of_the_same_runs(
+    connection: duckdb.DuckDBPyConnection,
+) -> None:
+    """Asked again it says the same; and of other runs only what was not asked again is worked out anew."""
+    given = {"feature": "model", "value": "a"}
+    asked_twice = [
+        ask(connection, queries.find("fault_times"), given=given, again=again).rows for again in (False, True)
+    ]
+    assert asked_twice[0] == asked_twice[1] != []
+    nobody = Scope(where="FALSE")
+    assert ask(connection, queries.find("fault_times"), nobody, given=given, again=True).rows == asked_twice[0]
+    assert ask(connection, queries.find("fault_times"), nobody, given=given).rows == []

@@ -262,6 +262,21 @@ def test_a_change_that_was_stamped_long_ago_is_found_by_its_day(url: str, tmp_pa
         assert len(kept(snapshot)["runs"][1]) == len(found["runs"][1]) - 1
 
 
+def test_changes_that_make_up_for_each_other_are_found(url: str, tmp_path: Path) -> None:
+    """Two recordings of two days change, and each gets the stamp that the other had: there are as many, of one sum."""
+    with Store.open(url, create=True) as store:
+        made = [recorded(store, started_at=STARTED + number * DAY) for number in range(3)]
+        for one, stamp in zip(made, (10, 20), strict=False):
+            run(url, f"UPDATE readings SET changed_at = {stamp} WHERE {it(store.url, one)}")
+        snapshot = snapshot_of(url)
+        kept(snapshot)
+        for one, stamp in zip(made, (20, 10), strict=False):
+            run(url, f"UPDATE readings SET changed_at = {stamp}, status = 'expired' WHERE {it(store.url, one)}")
+        found = kept(snapshot)
+        assert found == copied(url, tmp_path / "fresh")
+        assert sum("expired" in row for row in found["readings"][1]) == 2
+
+
 def test_what_an_erased_recording_was_is_in_no_file(url: str) -> None:
     """Not in the parts, which are written again, and none of the old ones is left."""
     secret = "hunter2-hunter2-hunter2"

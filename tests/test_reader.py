@@ -133,6 +133,23 @@ def test_the_request_id_has_other_names_elsewhere(name: str) -> None:
     assert reader.interpret(recording, events).request_id == "abc"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "region"),
+    [
+        ("x-ms-region", "West Europe", "West Europe"),
+        ("CF-Ray", "8f2ab1c0de7f3a5e-FRA", "FRA"),
+        ("x-amz-cf-pop", "FRA56-P1", "FRA56"),
+        ("x-ms-region", "a\tb", None),
+        ("cf-ray", "8f2ab1c0de7f3a5e", None),
+        ("x-ms-region", "x" * 65, None),
+        ("server", "West Europe", None),
+    ],
+)
+def test_where_the_provider_answered_is_known_by_its_headers(name: str, value: str, region: str | None) -> None:
+    recording, events = recorded(CREATE, GOES_ON, headers=(*EVENT_STREAM, (name, value)))
+    assert reader.interpret(recording, events).facts.get("region") == region
+
+
 def test_the_group_of_runs_without_an_assistant() -> None:
     """The prompt, else the tag `app`, else what the instructions hash to, else none."""
 

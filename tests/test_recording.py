@@ -61,7 +61,7 @@ def test_ids_of_one_millisecond_sort_in_the_order_they_were_made(clock: Callable
     assert milliseconds(made[-1]) == 1_700_000_000_002
 
 
-@settings(max_examples=examples(100, 5000))
+@settings(max_examples=examples(33, 5000))
 @given(st.lists(st.integers(0, (1 << 48) - 1000) | st.integers(1000, 1005), min_size=2, max_size=30))
 def test_ids_sort_whatever_the_clock_does(times: list[int]) -> None:
     """Steps back (NTP, a suspended machine) never put a later id before an earlier one."""
@@ -138,7 +138,7 @@ latin = st.text(st.characters(max_codepoint=255), max_size=12)
 header_lists = st.lists(st.tuples(latin, latin), max_size=6).map(tuple)
 
 
-@settings(max_examples=examples(300, 20_000))
+@settings(max_examples=examples(100, 20_000))
 @given(st.integers(0, 999), latin, st.sampled_from(["HTTP/1.0", "HTTP/1.1", "HTTP/2"]), header_lists)
 def test_a_head_comes_back_from_its_json(status: int, reason: str, version: str, headers: HeaderList) -> None:
     """Whatever bytes its header lines have: every byte is one character of latin-1, and JSON keeps it in ASCII."""
@@ -183,7 +183,7 @@ def test_content_codings_of_all_lines_are_one_list(values: list[str], expected: 
 # -- text --------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=examples(300, 20_000))
+@settings(max_examples=examples(100, 20_000))
 @given(st.text(st.characters(codec=None, categories=None) | st.sampled_from("\0\ud800\udfff\udc00x"), max_size=12))
 def test_text_becomes_storable_character_by_character(text: str) -> None:
     """U+FFFD for NUL and for each lone surrogate; everything else, and the length, stays."""

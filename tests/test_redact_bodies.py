@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import os
 import re
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -16,7 +20,8 @@ from hypothesis import strategies as st
 
 from recorder.errors import UsageError
 from recorder.recording import Request
-from recorder.redact import DEFAULT, REDACTED, Redactor, split
+from recorder.redact import DEFAULT, REDACTED, Redactor, hooks, split
+from recorder.redact.leaves import leaves
 from recorder.redact.screen import may_hold, suspicious
 from recorder.redact.shapes import cover, find_shapes
 from tests.needs import examples
@@ -71,6 +76,20 @@ NAMED: Final = [
     ("Set-Cookie: sid=38afes7a8; Path=/; Secure", "sid=38afes7a8; Path=/; Secure"),
     ("cookie: a=b12345; session=0123456789", "a=b12345; session=0123456789"),
     ("AccountKey=abcdefgh+/0123456789==", "abcdefgh+/0123456789=="),
+    ("postgresql://svc:Zr8kq2Lp@db.internal/x", "svc:Zr8kq2Lp"),
+    ("redis://:Zr8kq2Lp@10.0.0.5:6379/0", ":Zr8kq2Lp"),
+    ("https://x.blob.core.windows.net/c/f.png?sv=2024&sp=r&sig=aB3dEfGh%2FijKlMnOpQrS%3D", "aB3dEfGh%2FijKlMnOpQrS%3D"),
+    (
+        "https://b.s3.amazonaws.com/k?X-Amz-Signature=0123456789abcdef0123456789abcdef",
+        "0123456789abcdef0123456789abcdef",
+    ),
+    ("https://s.googleapis.com/b?a=1&X-Goog-Signature=0123456789abcdef01234567", "0123456789abcdef01234567"),
+    (
+        "https://b.s3.amazonaws.com/k?Expires=1&Signature=vjbyPxybdZaNmGa%2ByT272YEAiv4%3D",
+        "vjbyPxybdZaNmGa%2ByT272YEAiv4%3D",
+    ),
+    ("X-Amz-Date=2026&X-Amz-Security-Token=IQoJb3JpZ2luX2VjEJ3%2F%2F", "IQoJb3JpZ2luX2VjEJ3%2F%2F"),
+    ("/cb?to=https%3A%2F%2Fx.example%2Ff%3Fsig%3DaB3dEfGhijKlMnOpQrStUv0", "aB3dEfGhijKlMnOpQrStUv0"),
 ]
 
 #: What looks like one, and is none.
@@ -88,6 +107,9 @@ HARMLESS: Final = [
     "sk-learn, a risk-assessment-of-the-monkey-model-2, pk-something, hf_transformers_model_configuration_name",
     "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----, ---, -----, eyJ is how base64 of JSON begins",
     "Cookies: chocolate chip. cookie: yes. AKIA, ASIA-Pacific, AIza, ghp_, xoxb-",
+    "postgresql://user:password@localhost/db, https://{user}:{pass}@host, http://localhost:8080/@scope, ssh://git@h",
+    "https://medium.com/@user:abc@d, http://[::1]:80/, mailto:a@b.example, the sig=abc, a signature: yes, design=1",
+    '{"signature":"EqoBCkgIARABGAIiQL8Y0sig0abcdefghijklmnop","type":"thinking","href":"https://h/?signature=YOUR_SIGNATURE"}',
     # Runs of base64url that happen to hold a prefix: what is encrypted must come back as it was.
     '{"encrypted_content":"gAAAAABo0_sk-abcdefghij0123456789-_eyJabcdefghij.x0-AKIAIOSFODNN7EXAMPLEABC_AIza"}',
     '{"data":"' + "aGVsbG8gd29ybGQ+/sk0123456789" * 10 + '"}',
@@ -156,6 +178,20 @@ def test_what_stands_behind_the_name_of_a_credential_is_masked(text: str, secret
     assert suspicious(text.encode())
 
 
+@pytest.mark.parametrize("spelled", ["\\u0026", "\\\\u0026", "&amp;", "%26"])
+def test_a_signature_is_found_however_the_ampersand_is_spelled(spelled: str) -> None:
+    """Go and .NET escape it in JSON; HTML and URLs within URLs do it their way."""
+    text = '{"url":"https://h/k?a=1' + spelled + 'sig=0123456789abcdef0123%2F"}'
+    assert clean(text) == (masked(text, "0123456789abcdef0123%2F"), Counter({"signed_url": 1}))
+    assert suspicious(text.encode())
+
+
+def test_a_password_in_a_url_is_found_where_slashes_are_escaped() -> None:
+    text = json.dumps({"dsn": "amqp://svc:Zr8kq2Lp@mq:5672/"}).replace("/", "\\/")
+    assert clean(text) == (masked(text, "svc:Zr8kq2Lp"), Counter({"url_password": 1}))
+    assert suspicious(text.encode())
+
+
 @pytest.mark.parametrize("text", HARMLESS)
 def test_counts_ids_placeholders_and_encrypted_text_are_not_touched(text: str) -> None:
     assert clean(text) == (text, Counter())
@@ -194,7 +230,7 @@ def test_escapes_that_no_text_needs_hide_nothing(text: str, rest: str) -> None:
     assert json.loads(cleaned).keys() == json.loads(text).keys()
 
 
-@settings(max_examples=examples(200, 5_000))
+@settings(max_examples=examples(66, 5_000))
 @given(
     st.lists(
         st.sampled_from(["\\", "\\u0073k-", "\\u002d", "\\/", "\\u003c", *"sk-a1", "0123456789abcdef"]), max_size=30
@@ -250,6 +286,76 @@ JSON: Final = st.recursive(
 )
 
 
+Leaves = list[tuple[tuple[str | int, ...], Any]]
+
+
+def _leaves_of(value: Any, path: tuple[str | int, ...] = ()) -> Leaves:
+    """What holds no others, each with its path; written on its own, from the value."""
+    inner: Iterable[tuple[str | int, Any]]
+    if isinstance(value, list):
+        inner = enumerate(value)
+    elif isinstance(value, dict):
+        inner = value.items()
+    else:
+        return [(path, value)]
+    return [leaf for step, each in inner for leaf in _leaves_of(each, (*path, step))]
+
+
+def _leaves_in(data: bytes, start: int = 0) -> Leaves:
+    found: Leaves = []
+    for leaf in leaves(data, start):
+        raw = data[leaf.start : leaf.end]
+        assert leaf.is_text == (data[leaf.start - 1 : leaf.start] == b'"')
+        found.append((leaf.path, json.loads(b'"%b"' % raw if leaf.is_text else raw)))
+    return found
+
+
+@settings(max_examples=examples(50, 10_000))
+@given(JSON, st.booleans(), st.sampled_from([None, 1]), st.integers(0, 1 << 16))
+def test_each_value_of_a_json_text_is_found_with_its_path(value: Any, ascii_only: bool, indent: Any, cut: int) -> None:
+    """Behind whatever comes before it; and where it is cut off, the values before the cut and the string in it."""
+    data = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
+    whole = _leaves_of(value)
+    assert _leaves_in(b"data: " + data, 6) == whole
+    part = data[: cut % (len(data) + 1)]
+    found = list(leaves(part))
+    assert [leaf.path for leaf in found] == [path for path, _ in whole[: len(found)]]
+    quotes = re.sub(rb"\\\\.", b"", part).count(b'"')
+    if quotes % 2 and len(found) < len(whole) and found:
+        assert found[-1].end <= len(part)
+    for leaf, (_, expected) in zip(found[:-1], whole, strict=False):
+        raw = part[leaf.start : leaf.end]
+        assert json.loads(b'"%b"' % raw if leaf.is_text else raw) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"a":"x","b":"cut of', [(("a",), "x"), (("b",), "cut of")]),
+        ('["x", "', [((0,), "x"), ((1,), "")]),
+        ('"x" "y"', [((), "x")]),
+        ('{"a":["x"]} {"b":1}', [(("a", 0), "x")]),
+        ('{"a":"x",["y"],"b":"z"}', [(("a",), "x")]),
+        ('["x"}, "y"]', [((0,), "x")]),
+        (']["x"]', []),
+        ('{"\\u00e9\\n":1}', [(("é\n",), 1)]),
+        ('{"\\x":1,"b":2}', [((r"\x",), 1), (("b",), 2)]),
+        ("[[],{},[[1]],2]", [((2, 0, 0), 1), ((3,), 2)]),
+        ('{"a":{"b":{}},"c":1}', [(("c",), 1)]),
+        (r'["a\\\\","b\\\"c","d"]', [((0,), r"a\\"), ((1,), r"b\"c"), ((2,), "d")]),
+        ("[" * 200 + '"x"', [((0,) * 200, "x")]),
+        ("[" * 201 + '"x"', []),
+    ],
+)
+def test_what_stops_being_json_ends_the_list_of_its_values(text: str, expected: Leaves) -> None:
+    assert _leaves_in(text.encode()) == expected
+
+
+def test_a_name_that_is_no_text_is_a_name_all_the_same() -> None:
+    """Its bytes are taken as they are: nothing raises for what a stranger sent."""
+    assert [leaf.path for leaf in leaves(b'{"\xff":[1]}')] == [("\xff", 0)]
+
+
 def _planted(value: Any, secrets: Iterable[str]) -> Any:
     """The same value with a credential in each string."""
     given = iter(secrets)
@@ -271,7 +377,7 @@ def _shape_of(value: Any) -> Any:
     return {name: _shape_of(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
-@settings(max_examples=examples(100, 5_000))
+@settings(max_examples=examples(33, 5_000))
 @given(
     JSON,
     st.lists(st.sampled_from([each for each in CREDENTIALS if each != PEM]), min_size=40, max_size=40),
@@ -285,6 +391,48 @@ def test_json_stays_the_same_but_for_the_texts(value: Any, secrets: list[str], a
     assert not any(secret in cleaned for secret in secrets)
 
 
+#: What counts tokens or caps them, in any of the protocols.
+_COUNTS: Final = (
+    *(
+        "max_tokens",
+        "max_completion_tokens",
+        "max_prompt_tokens",
+        "max_output_tokens",
+        "maxOutputTokens",
+        "max_tool_calls",
+    ),
+    *("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "total_tokens", "cached_tokens"),
+    *("reasoning_tokens", "cache_read_input_tokens", "cache_creation_input_tokens", "promptTokenCount", "token", "key"),
+    *("password", "secret_key", "access_token", "Signature", "sig"),
+)
+
+
+@settings(max_examples=examples(50, 10_000))
+@given(
+    st.recursive(
+        st.dictionaries(
+            st.sampled_from(_COUNTS), st.integers(-(10**18), 10**18) | st.floats(allow_nan=False), max_size=6
+        ),
+        lambda inner: (
+            st.dictionaries(st.sampled_from(("usage", "truncation_strategy", *_COUNTS)), inner, max_size=3)
+            | st.lists(inner, max_size=3)
+        ),
+        max_leaves=6,
+    ),
+    st.lists(st.sampled_from([each for each in CREDENTIALS if each != PEM]), max_size=3),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,  ", " :\n")]),
+    st.booleans(),
+)
+def test_no_number_is_ever_touched_and_json_stays_json(
+    value: Any, secrets: list[str], separators: tuple[str, str], own: bool
+) -> None:
+    """Counts and caps of tokens are facts, whatever their names sound like and whatever stands beside them."""
+    rules = ["/[0-9]{3,}/", "/token/", "/max/"] if own else []
+    text = json.dumps({"a": secrets, "b": value, "c": secrets}, separators=separators)
+    said, _ = clean(text, Redactor(rules))
+    assert json.loads(said)["b"] == value
+
+
 @pytest.mark.parametrize(
     "unit", ["sk-", "eyJa.", "eyJ", "-----BEGIN ", "-----BEGIN RSA PRIVATE KEY-----", "bearer ", "\\", '"']
 )
@@ -293,6 +441,18 @@ def test_hostile_repetition_is_cleaned_in_linear_time(unit: str, more: str) -> N
     """300 kB of what could make a pattern backtrack; a quadratic search would run into the test's timeout."""
     text = (unit + more) * (300_000 // len(unit + more))
     clean(text, Redactor(["/x[0-9]+/", "response.**.email"]))
+
+
+@pytest.mark.parametrize("secret", [each for each in CREDENTIALS if each != PEM] + [text for text, _ in NAMED])
+def test_a_long_text_is_masked_wherever_its_windows_end(secret: str) -> None:
+    """At each place round the end of a window, among text that holds nothing: as in a short text."""
+    size = 1 << 16
+    mask, _ = clean(f" {secret} ")
+    for at in {size - len(secret) - 2, size - len(secret) // 2, size - 2, size - 1, size, size + 1, 3 * size - 3}:
+        text = "word " * (4 * size // 5)
+        said, found = clean(text[:at] + f" {secret} " + text[at:])
+        assert said == text[:at] + mask + text[at:], at
+        assert found.total() >= 1
 
 
 # -- a user's rules ----------------------------------------------------------------------------------------------------
@@ -311,6 +471,43 @@ def test_a_pattern_is_held_against_the_spelled_out_texts_and_never_against_names
     assert found == {"employee": 2, "rule 2": 1}
 
 
+@settings(max_examples=examples(66, 10_000))
+@given(
+    JSON,
+    st.lists(
+        st.sampled_from(
+            [
+                r"/\bab/",
+                r"/b\b/",
+                r"/\Ba/",
+                "/^a/",
+                "/b$/",
+                "/[^b]a/",
+                "/a.b/",
+                r"/\Aa/",
+                "/(?P<secret>a)b/",
+                "/é/",
+                "/A+/i",
+            ]
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    st.booleans(),
+)
+def test_the_quick_look_of_a_users_patterns_overlooks_nothing(value: Any, rules: list[str], ascii_only: bool) -> None:
+    """Payloads in which plainly nothing matches are not parsed: the same comes out as where each is."""
+    text = json.dumps([value, "ab", {"a b": ["b", "aab é", 1]}], ensure_ascii=ascii_only)
+    data = text.encode("utf-8", "surrogatepass")
+    quick, slow = Redactor(rules), Redactor(rules)
+    slow._is_innocent = lambda data: False  # type: ignore[method-assign]
+    counts: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
+    assert quick.clean(data, "response", counts[0]) == slow.clean(data, "response", counts[1])
+    assert counts[0] == counts[1]
+    small = json.dumps({"x": value}).encode()
+    assert quick.clean(small, "response", Counter()) == slow.clean(small, "response", Counter())
+
+
 def test_only_the_group_named_secret_is_masked() -> None:
     cleaned, _ = clean('{"a":"customer Alice said"}', Redactor(["/customer (?P<secret>[A-Z][a-z]+)/"]))
     assert cleaned == '{"a":"customer ***** said"}'
@@ -322,6 +519,28 @@ def test_a_match_of_nothing_masks_nothing(rule: str) -> None:
     assert redactor.text("my account") == "my account"
     assert redactor.headers((("user-agent", "my account"),)) == (("user-agent", "my account"),)
     assert clean('{"t":"my account"}', redactor) == ('{"t":"my account"}', Counter())
+
+
+def test_json_without_a_text_is_no_text() -> None:
+    """Names and numbers stay, also where there is nothing else; what only begins like JSON is a text."""
+    redactor = Redactor(["/[0-9]{3}|max/"], [lambda text, place: ["max", "100"]])
+    for text in ('{"max_tokens":100}', '{"max":{}}', "[[],[100, -1e100]]", "100", "{}"):
+        assert clean(text, redactor) == ((text, Counter()) if text != "100" else ("***", Counter({"rule 1": 1})))
+    assert clean("{max 100}", redactor)[0] == "{*** ***}"
+
+
+def test_json_deeper_than_can_be_parsed_is_json() -> None:
+    """Its numbers stay."""
+    deep = "[" * 100_000 + "111" + "]" * 100_000
+    assert clean(deep, Redactor(["/1+/"])) == (deep, Counter())
+
+
+def test_half_a_character_is_masked_as_it_is_spelled() -> None:
+    """A pair of escapes is one character, half of one is one too, which hides nothing of the text that it stands in."""
+    text = r'{"a":"x\ud83d\ude00y","b":"\ude00z","c":"\ud83dz\ude00"}'
+    cleaned, found = clean(text, Redactor(["emoji: /x.y/", "half: /.z/"]))
+    assert cleaned == r'{"a":"[redacted]****","b":"*******","c":"*******\ude00"}'
+    assert found == {"emoji": 1, "half": 2}
 
 
 def test_a_pattern_sees_what_is_no_json_as_one_text() -> None:
@@ -363,6 +582,20 @@ def test_query_and_headers_are_withheld_by_name() -> None:
     assert kept.headers == (("X-Account", REDACTED), ("via", REDACTED))
     assert found["query.user"] == 1
     assert redactor.request(kept) is kept
+    other = Request("GET", "https://h/v1?limit=2&users=al", (("via", "a"),), b"", 0)
+    found.clear()
+    assert redactor.request(other, found) is other
+    assert found == {}
+
+
+def test_what_a_pattern_masks_outside_of_payloads_is_counted_by_its_rule() -> None:
+    """Each time; what only its shape tells is counted as a text."""
+    redactor = Redactor([r"acct: /acct-\d+/"])
+    found: Counter[str] = Counter()
+    assert redactor.text("acct-1, acct-22", found) == f"{REDACTED}, {REDACTED}"
+    assert found == {"acct": 2}
+    assert redactor.text("sk-proj-abcDEF0123456789abcDEF_-x acct", found).endswith(" acct")
+    assert found == {"acct": 2, "text": 1}
 
 
 @pytest.mark.parametrize(
@@ -436,6 +669,27 @@ def test_a_hook_names_the_texts_that_are_not_stored() -> None:
     assert seen == ["response"]
 
 
+@pytest.mark.parametrize("spelled", [r"Zo\u00EB \/ Bo", r"Zo\u00eb / Bo", r"\u005Ao\u00eb \u002f Bo", "Zo\u00eb / Bo"])
+def test_a_text_of_a_hook_is_masked_however_it_is_spelled(spelled: str) -> None:
+    """A hook that reads the JSON gives what the JSON spells; encoders spell it in many ways."""
+
+    def hook(text: str, place: str) -> list[str]:
+        return [json.loads(text)["who"]]
+
+    cleaned, found = clean(f'{{"who":"{spelled}","n":17}}', Redactor(hooks=[hook]))
+    said = json.loads(cleaned)
+    assert ("Bo" in said["who"], said["n"], found) == (False, 17, {"hook": 1})
+
+
+@pytest.mark.parametrize(
+    "given", [lambda text: text, lambda text: '"n":4711', lambda text: '"who":"Zo', lambda text: 'Zo","n']
+)
+def test_a_piece_of_json_that_a_hook_names_withholds_the_payload(given: Callable[[str], str]) -> None:
+    text = '{"who":"Zo","n":4711}'
+    cleaned, found = clean(text, Redactor(hooks=[lambda text, place: [given(text)]]))
+    assert ("4711" in cleaned, "Zo" in cleaned, found) == (False, False, {"withheld": 1})
+
+
 @pytest.mark.parametrize(
     "hook",
     [
@@ -460,6 +714,75 @@ def test_a_hook_that_fails_withholds_the_payload_and_raises_nothing(
     assert "withheld" in caplog.text
     assert "secret text" not in caplog.text
     assert clean("tiny", Redactor(hooks=[hook]))[0] == "****"
+
+
+def test_a_hook_that_hangs_withholds_what_it_was_asked_and_holds_up_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a few times it is not asked any more; it is told of once. Another hook, and other payloads, go on."""
+    monkeypatch.setattr(hooks, "DEADLINE", 0.05)
+    monkeypatch.setattr(hooks.Timed.__init__, "__defaults__", (0.05,))
+    asked = []
+    forever = threading.Event()
+
+    def hook(text: str, place: str) -> list[str]:
+        asked.append(text)
+        if "hang" in text:
+            forever.wait(60)
+        return ["Alice"]
+
+    redactor = Redactor(hooks=[hook])
+    try:
+        with caplog.at_level(logging.WARNING, "recorder"):
+            assert clean('{"a":"Alice"}', redactor)[0] == '{"a":"*****"}'
+            for number in range(5):
+                said, found = clean(json.dumps({"secret text": f"hang {number}"}), redactor)
+                assert json.loads(said)["redacted"].strip("*") == ""
+                assert found == {"withheld": 1}
+        assert len([text for text in asked if "hang" in text]) == 3
+        assert clean('{"a":"Alice"}', redactor)[1] == {"withheld": 1}
+        assert caplog.text.count("no answer within 0.05 s") == 1
+        assert "secret text" not in caplog.text
+    finally:
+        forever.set()
+
+
+def test_a_failing_hook_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    def hook(text: str, place: str) -> list[str]:
+        raise ValueError(text)
+
+    redactor = Redactor(hooks=[hook])
+    with caplog.at_level(logging.WARNING, "recorder"):
+        for _ in range(5):
+            clean('{"a":"x"}', redactor)
+    assert caplog.text.count("a redact hook failed (ValueError)") == 1
+
+
+def test_a_hook_is_asked_in_a_forked_child_as_well() -> None:
+    """The thread that asked it in the parent does not exist there."""
+    redactor = Redactor(hooks=[lambda text, place: ["Alice"]])
+    assert clean('{"a":"Alice"}', redactor)[0] == '{"a":"*****"}'
+    child = os.fork()
+    if not child:
+        os._exit(0 if clean('{"a":"Alice"}', redactor)[0] == '{"a":"*****"}' else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert clean('{"a":"Alice"}', redactor)[0] == '{"a":"*****"}'
+
+
+def test_the_thread_of_a_hook_ends_with_its_redactor() -> None:
+    def hooked() -> int:
+        return sum(thread.name == "recorder-redact" for thread in threading.enumerate())
+
+    before = hooked()
+    redactor = Redactor(hooks=[lambda text, place: []])
+    clean('{"a":"x"}', redactor)
+    assert hooked() == before + 1
+    del redactor
+    gc.collect()
+    until = time.monotonic() + 20
+    while hooked() > before:
+        assert time.monotonic() < until
+        time.sleep(0.001)
 
 
 # -- counting ----------------------------------------------------------------------------------------------------------

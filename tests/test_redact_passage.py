@@ -107,7 +107,7 @@ def frames(*texts: str, end: str = "\n\n") -> bytes:
     return "".join([f": {KEY}{end}", *told]).encode()
 
 
-@settings(max_examples=examples(150, 5_000))
+@settings(max_examples=examples(50, 5_000))
 @given(
     st.lists(st.sampled_from(ALL) | st.text(max_size=30), max_size=6),
     st.sampled_from(["\n\n", "\r\n\r\n"]),
@@ -174,6 +174,83 @@ def test_what_a_damaged_coding_hides_is_kept_as_it_came() -> None:
     capture, rows = captured([b"\x1f\x8b\x08" + encoded[::-1]], head("application/json", "gzip"))
     check(capture, rows)
     assert body_of(rows, "wire") == b"\x1f\x8b\x08" + encoded[::-1]
+
+
+def opened(rows: Sequence[Row]) -> bytes:
+    """What anybody can decode of the bytes of the wire that are stored."""
+    return zlib.decompressobj(wbits=31).decompress(body_of([row for row in rows if row[5] is not None], "wire"))
+
+
+def parts(text: str, level: int) -> list[bytes]:
+    """JSON with this text, compressed, in chunks of 4,000 bytes of what it says."""
+    packer = zlib.compressobj(level, wbits=31)
+    sent = json.dumps({"text": text}).encode()
+    chunks = [packer.compress(each) + packer.flush(zlib.Z_SYNC_FLUSH) for each in every(4_000, sent)]
+    return [*chunks, packer.flush()]
+
+
+#: 400 KB that do not look like anything.
+LARGE: Final = " ".join(str(n * 7919 % 99991) for n in range(70_000))
+
+
+@pytest.mark.parametrize("level", [0, 9])
+@pytest.mark.parametrize("slow", [True, False])
+def test_an_encoded_answer_larger_than_memory_is_stored_whole_where_it_holds_nothing(
+    slow: bool, level: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was searched is forgotten, and what comes after it is searched as well."""
+    monkeypatch.setattr("recorder.capture.KEPT", 100_000)
+    monkeypatch.setattr("recorder.capture.PATIENCE", 1_000 if slow else 1 << 40)
+    chunks = parts(LARGE, level)
+    capture, rows = captured(chunks, head("application/json", "gzip"))
+    check(capture, rows)
+    assert body_of(rows, "wire") == b"".join(chunks)
+    assert capture.ending is not None
+    assert capture.ending.detail == {"ending": "eof", "captured": "full"}
+
+
+@pytest.mark.parametrize("level", [0, 9])
+@pytest.mark.parametrize("slow", [True, False])
+@pytest.mark.parametrize("before", [0, 150_000, len(LARGE)])
+def test_an_encoded_answer_too_large_to_be_searched_is_withheld_from_where_it_may_hold_something(
+    before: int, slow: bool, level: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no whole answer then, and says why; without content nothing is withheld, as nothing is stored."""
+    monkeypatch.setattr("recorder.capture.KEPT", 100_000)
+    monkeypatch.setattr("recorder.capture.PATIENCE", 1_000 if slow else 1 << 40)
+    chunks = parts(f"{LARGE[:before]} {KEY} {LARGE[before:]}", level)
+    capture, rows = captured(chunks, head("application/json", "gzip"))
+    check(capture, rows)
+    assert KEY.encode() not in opened(rows)
+    assert body_of(rows) == b""
+    wires = [row for row in rows if row[2] == "wire"]
+    assert sum(row[7] for row in wires) == len(b"".join(chunks))
+    stored = [row[5] is not None for row in wires]
+    assert stored == sorted(stored, reverse=True)
+    assert not stored[-1]
+    assert stored[0] == (slow and before > 0)
+    assert capture.ending is not None
+    assert capture.ending.captured == capture.ending.detail["captured"] == "truncated"
+    assert (
+        capture.ending.detail["reason"] == "an encoded answer that may hold a credential was too large to be searched"
+    )
+    assert redacted(capture)["wire"] == "withheld"
+    for content in ("facts", "none"):
+        told, _ = captured(chunks, head("application/json", "gzip"), made=recording(content))
+        assert told.ending is not None
+        assert told.ending.detail == {"ending": "eof", "captured": "full"}
+
+
+def test_a_credential_before_a_damage_of_the_coding_is_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slowly it came: what was decoded up to there is kept, masked."""
+    monkeypatch.setattr("recorder.capture.PATIENCE", 1_000)
+    chunks = parts(f"{KEY} {LARGE[:20_000]}", 9)
+    chunks[3:] = [b"\xff" * 500] * 40
+    capture, rows = captured(chunks, head("application/json", "gzip"))
+    check(capture, rows)
+    assert KEY.encode() not in opened(rows)
+    assert body_of(rows) == masked(json.dumps({"text": f"{KEY} {LARGE}"}).encode()[:12_000], KEY)
+    assert redacted(capture)["wire"] == "withheld"
 
 
 # -- as a model cuts ---------------------------------------------------------------------------------------------------
@@ -324,7 +401,76 @@ def test_a_credential_that_a_model_spells_out_is_masked_in_every_event(secret: s
     assert body_of(rows).count(b"ping") == 2 * chunks.count(OTHER)
 
 
-@settings(max_examples=examples(150, 5_000))
+#: After how many letters of it a tokenizer may cut what a credential begins with.
+BEGINNINGS: Final = {
+    "sk-proj-": (2,),
+    "hf_": (2,),
+    "gsk_": (2, 3),
+    "AIza": (2, 3),
+    "GOCSPX-": (6,),
+    "AKIA": (1, 2, 3),
+    "ASIA": (1, 2, 3),
+    "ghp_": (2, 3),
+    "github_pat_": (6, 10),
+    "glpat-": (2, 5),
+    "npm_": (2, 3),
+    "xoxb-": (1, 4),
+    "xapp-": (4,),
+    "eyJ": (2,),
+    "-----BEGIN ": (5, 10),
+}
+
+
+@pytest.mark.parametrize("lead", ["", "see "])
+@pytest.mark.parametrize(("begin", "cut"), [(begin, cut) for begin, cuts in BEGINNINGS.items() for cut in cuts])
+def test_a_beginning_that_a_tokenizer_cuts_is_noticed(begin: str, cut: int, lead: str) -> None:
+    """Also at the very start of a text. What is stored before may be a letter or two, which say nothing."""
+    secret = next(each for each in CREDENTIALS if each.startswith(begin))
+    rest = secret[cut:]
+    sent = told([*([lead] if lead else []), secret[:cut], rest[:6], rest[6:13], rest[13:], " ok"], "chat")
+    capture, rows = captured(sent, head())
+    check(capture, rows)
+    said = texts_of(rows, "chat")
+    assert said.startswith(lead)
+    assert said.endswith(" ok")
+    assert rest[:6] not in said
+    assert rest[-6:] not in said
+    assert len(json.dumps(said)) == len(json.dumps(f"{lead}{secret} ok"))
+
+
+@pytest.mark.parametrize("step", [1, 1000])
+@pytest.mark.parametrize("protocol", ["chat", "messages tools", "assistants"])
+@pytest.mark.parametrize(
+    ("pieces_of", "secret", "rule"),
+    [
+        (
+            ["dsn", " postgresql", "://", "svc", ":", "Zr8", "kq2Lp", "@", "db", ".internal", "/x"],
+            "svc:Zr8kq2Lp",
+            "url_password",
+        ),
+        (
+            ["see https", "://", "h", ".example", "/k", "?a=1", "&sig=", "aB3dEfGh", "%2F", "ijKlMnOpQr", " ok"],
+            "aB3dEfGh%2FijKlMnOpQr",
+            "signed_url",
+        ),
+        (
+            ["?X", "-Amz", "-Signature", "=", "0123456789", "abcdef0123", "456789", ")"],
+            "0123456789abcdef0123456789",
+            "signed_url",
+        ),
+    ],
+)
+def test_what_signs_a_url_is_masked_where_a_model_spells_it_out(
+    pieces_of: list[str], secret: str, rule: str, protocol: str, step: int
+) -> None:
+    """A parameter's name in two pieces is known where its second begins with `-Signature`."""
+    capture, rows = captured(told(pieces_of, protocol, other=True), head(), take_every=step)
+    check(capture, rows)
+    assert texts_of(rows, protocol) == masked("".join(pieces_of).encode(), secret).decode()
+    assert redacted(capture) == {"response": {rule: 1}}
+
+
+@settings(max_examples=examples(50, 5_000))
 @given(
     st.sampled_from([each for each in ALL if each != PEM]),
     st.sampled_from(sorted(DELTAS)),
@@ -397,6 +543,19 @@ def test_what_waits_too_long_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert redacted(capture)["response"]["unfinished"]
 
 
+def test_what_is_masked_already_is_not_given_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another text's credential that waited behind the first counts by its own rule alone."""
+    monkeypatch.setattr(passages, "_MOST_ROWS", 50)
+    other = b"data: " + json.dumps({"choices": [{"index": 7, "delta": {"content": KEY}}]}).encode() + b"\n\n"
+    sent = told(["x ", "sk-", *["a" * 5] * 20], "chat")
+    capture, rows = captured([*sent, other, *told(["a" * 5] * 40, "chat")], head())
+    check(capture, rows)
+    assert KEY.encode() not in body_of(rows)
+    found = redacted(capture)["response"]
+    assert found.keys() == {"provider_key", "unfinished"}
+    assert found["provider_key"] == 1
+
+
 def test_what_is_held_back_is_not_looked_at_again_for_each_new_event(monkeypatch: pytest.MonkeyPatch) -> None:
     """A key that a model writes line by line holds back thousands of events: each look goes through all of them."""
     looks: list[int] = []
@@ -438,6 +597,15 @@ def test_an_encoded_answer_that_waits_is_not_looked_at_again_for_each_chunk(monk
     assert sum(looked) < 40 * len(plain)
 
 
+@pytest.mark.parametrize("step", [1, 2, 5])
+def test_each_credential_counts_once(step: int) -> None:
+    """Whether one event holds it, or several do; also where it is looked at again in its context."""
+    sent = told(["a ", f"{KEY} b", " c ", KEY[:9], KEY[9:], " d ", f"{KEY} and {KEY}", " e"], "chat")
+    capture, rows = captured(sent, head(), take_every=step)
+    check(capture, rows)
+    assert redacted(capture)["response"] == {"provider_key": 4}
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_name_of_an_event_is_redacted(end: str) -> None:
     """It stands in a column of its own, and in the frame's bytes where these are kept."""
@@ -467,6 +635,13 @@ def test_a_failure_in_here_withholds_and_stops_nothing(
     assert KEY.encode() not in body_of(rows)
     assert redacted(capture)["withheld"] == ["response"]
     assert len(Tokenizer().feed(body_of(rows))) == len(Tokenizer().feed(sent))
+    with caplog.at_level(logging.WARNING, "recorder"):
+        capture, rows = captured([gzip.compress(sent)], head(STREAM, "gzip"))
+    check(capture, rows)
+    assert [row[5] for row in rows if row[2] == "wire"] == [None]
+    assert KEY.encode() not in body_of(rows)
+    assert redacted(capture)["withheld"] == ["response"]
+    assert redacted(capture)["wire"] == "withheld"
 
 
 # -- bodies that are no stream -----------------------------------------------------------------------------------------
@@ -518,6 +693,34 @@ def test_paths_and_hooks_see_an_answers_body_as_a_whole() -> None:
 # -- requests, and what a recording tells ------------------------------------------------------------------------------
 
 
+def test_a_body_too_large_to_be_seen_as_a_whole_is_withheld_where_a_rule_wants_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its length stays; one that is small enough is masked where the rule says."""
+    monkeypatch.setattr("recorder.capture.KEPT", 10_000)
+    redactor = Redactor(["response.name"])
+    for words in (500, 4_000):
+        sent = json.dumps({"name": "Alice Smith", "text": "word " * words}).encode()
+        capture, rows = captured(every(1_000, sent), head("application/json"), redactor=redactor)
+        check(capture, rows)
+        assert len(body_of(rows)) == len(sent)
+        assert b"Alice" not in body_of(rows)
+        if words == 500:
+            assert body_of(rows) == sent.replace(b"Alice Smith", b"[redacted]*")
+            assert redacted(capture) == {"response": {"response.name": 1}}
+        else:
+            assert b"word" not in body_of(rows)[:10_000]
+            assert redacted(capture)["withheld"] == ["response"]
+
+
+def test_an_encoded_stream_is_stored_as_it_came_where_a_rule_finds_nothing() -> None:
+    sent = gzip.compress(frames("x", "y").replace(KEY.encode(), b"none"))
+    capture, rows = captured(every(20, sent), head(STREAM, "gzip"), redactor=Redactor(["/zzz/"]))
+    check(capture, rows)
+    assert body_of(rows, "wire") == sent
+    assert redacted(capture) == {}
+
+
 def test_a_request_is_masked_everywhere_and_keeps_its_key() -> None:
     body = json.dumps({"model": "m", "max_tokens": 12345, "messages": [{"content": f"my key is {KEY}"}]}).encode()
     made = replace(
@@ -536,6 +739,8 @@ def test_a_request_is_masked_everywhere_and_keeps_its_key() -> None:
     rows = capture.take()
     assert KEY.encode() not in b"".join(map(payload_of, rows))
     assert redacted(capture) == {"request": {"provider_key": 1, "text": 3}}
+    assert capture.ending is not None
+    assert capture.ending.detail["exception"] == [{"type": "E", "message": "bad [redacted]", "args": [REDACTED, 5]}]
     check(capture, rows)
 
 

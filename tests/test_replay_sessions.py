@@ -150,6 +150,34 @@ def test_cycles_begin_again_for_all(tmp_path: Path, start: Callable[..., Claimer
     assert mine.claim(KEY, THREE, "cycle") == THREE[2]
 
 
+def test_a_cycle_begins_again_once_all_have_answered(start: Callable[..., Claimer]) -> None:
+    """Also for a process that comes later, and for this key alone."""
+    mine = session()
+    assert mine.claim(b"o" * 32, THREE, "cycle") == THREE[0]
+    assert [mine.claim(KEY, THREE, "cycle") for _ in range(5)] == [*THREE, *THREE[:2]]
+    assert start(3, 2, "cycle").got(2) == names(3, 1)
+    assert mine.next(KEY, THREE, "cycle") == THREE[1]
+    assert mine.next(b"o" * 32, THREE, "cycle") == THREE[1]
+
+
+def test_a_process_that_claimed_nothing_ends_quietly(tmp_path: Path) -> None:
+    """Its sessions with a store in memory have no files, and one that it never used is not its own to end."""
+    program = (
+        "from recorder.replay.sessions import claims_of\nclaims_of('sqlite:///:memory:', 's').claim(b'k' * 32, [])\n"
+    )
+    for more in ("", "claims_of('sqlite:////store', 's').claim(b'k' * 32, [])\n"):
+        done = subprocess.run(
+            [sys.executable, "-c", program + more],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_a_reset_is_for_all(tmp_path: Path, start: Callable[..., Claimer]) -> None:
     mine = session()
     assert mine.claim(KEY, THREE) == THREE[0]

@@ -14,7 +14,7 @@ from recorder.queries import Scope
 from recorder.report.wording import UNKNOWN, count, share, usd
 from recorder.store import Store
 from tests import asked, browser, fleet
-from tests.needs import NIGHTLY, ROOT, need
+from tests.needs import CI, NIGHTLY, ROOT, each, need
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -55,17 +55,17 @@ def test_the_page_is_small_enough_to_be_sent(page: Path, record_property: Any) -
     assert page.stat().st_size <= MOST_BYTES
 
 
-@pytest.mark.parametrize(
-    ("name", "looks"),
-    [
-        ("desktop-light", {}),
-        ("desktop-dark", {"color_scheme": "dark"}),
-        ("tablet-light", {"viewport": {"width": 820, "height": 1180}}),
-        ("phone-light", {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}),
-        ("phone-dark", {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}),
-        ("without-scripts", {"java_script_enabled": False}),
-    ],
-)
+LOOKS: Final[list[tuple[str, dict[str, Any]]]] = [
+    ("desktop-light", {}),
+    ("desktop-dark", {"color_scheme": "dark"}),
+    ("tablet-light", {"viewport": {"width": 820, "height": 1180}}),
+    ("phone-light", {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}),
+    ("phone-dark", {"viewport": {"width": 390, "height": 844}, "color_scheme": "dark"}),
+    ("without-scripts", {"java_script_enabled": False}),
+]
+
+
+@pytest.mark.parametrize(("name", "looks"), LOOKS if CI else each(3, LOOKS))
 def test_it_opens_without_a_complaint_or_a_request(
     window: Browser, page: Path, name: str, looks: dict[str, Any]
 ) -> None:

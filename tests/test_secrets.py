@@ -27,6 +27,7 @@ import pytest
 import recorder
 from recorder.handle import Handle
 from recorder.store import RunFilter, Store
+from tests.command import invoke
 from tests.loopback import LAST_CHUNK, Act, Loopback, Refused, Request, Step, chunk, head, stream_head
 from tests.needs import ROOT
 from tests.postgres import Postgres, binaries
@@ -349,6 +350,7 @@ SHAPED: Final = (
     *("npm_{}0123456789", "xoxb-1-{}", "ya29.{}", "eyJhbGciOiJIUzI1NiJ9.{}.{}", "Bearer {}", "password={}"),
     *("Authorization: Token {}", "Set-Cookie: sid={}; Path=/", "AWS_SECRET_ACCESS_KEY={}"),
     "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----",
+    *("postgresql://svc:{}@db.example/x", "https://h.example/f?sp=r&sig={}", "https://h.example/k?X-Amz-Signature={}"),
 )
 _STREAMED: Final = "text/event-stream"
 
@@ -446,14 +448,52 @@ def test_no_credential_in_a_body_is_stored_and_what_is_stored_still_answers(
         if "json" in second.headers["content-type"]:
             assert second.json()["usage"] == {"total_tokens": 123456}
     assert handle.close(30)
-    told = {"closed": b"".join(files(folder).values())}
-    for words in (["export"], ["recordings", "--json"], ["show", "@last"], ["export", "--format", "har"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "recorder", "--store", str(path), *words], cwd=ROOT, capture_output=True, check=False
-        )
-        told[" ".join(words)] = done.stdout + done.stderr
+    told = {" ".join(words): invoked(path, words) for words in surfaces(tmp_path / "made")}
     assert told["export"].count(b"[redacted]") > 50
-    assert found_in(bodies.canaries, told) == []
+    assert json.loads(told["scan --json"].splitlines()[-1])["summary"]["found"] == []
+    made = {**files(folder), **files(tmp_path / "made")}
+    assert {"made.har", "made.jsonl", "report.html", "recordings/pinned/canary.jsonl"} <= set(made)
+    assert any(name.startswith("tape.db.facts") for name in made), "what questions keep is looked through, too"
+    assert found_in(bodies.canaries, {**told, **made}) == []
+    _finds_masks(made)
+
+
+def surfaces(folder: Path) -> list[list[str]]:
+    """Every command that shows or writes what is stored."""
+    folder.mkdir()
+    return [
+        ["export"],
+        ["export", "--format", "har", "-o", str(folder / "made.har")],
+        ["export", "-o", str(folder / "made.jsonl")],
+        ["recordings", "--json"],
+        ["recordings"],
+        ["runs", "--json"],
+        ["show", "@last"],
+        ["show", "@last", "--json"],
+        ["show", "@last", "--timeline"],
+        ["diff", "@last", "@-2"],
+        ["analyze"],
+        ["sql", "SELECT * FROM recordings"],
+        ["sql", "SELECT * FROM readings"],
+        ["report", "-o", str(folder / "report.html")],
+        ["verify", "--json"],
+        ["scan", "--json"],
+        ["doctor"],
+        ["pin", "@last", "--as", "canary", "--dir", str(folder)],
+    ]
+
+
+def invoked(path: Path, words: list[str]) -> bytes:
+    done = invoke(*words, store=path)
+    assert done.exception is None or isinstance(done.exception, SystemExit), (words, done.exception)
+    assert done.exit_code in {0, 1}, (words, done.stderr)
+    return (done.stdout + done.stderr).encode()
+
+
+def _finds_masks(contents: Mapping[str, bytes]) -> None:
+    """What was masked was looked at: the masks are in the exports, in the page and in the store itself."""
+    for name in ("made.jsonl", "made.har", "tape.db"):
+        assert b"[redacted]" in contents[name], name
 
 
 def test_what_a_user_adds_is_withheld_from_the_store_and_matches_all_the_same(

@@ -266,14 +266,14 @@ def streams() -> st.SearchStrategy[bytes]:
     return adversarial | st.binary(max_size=60)
 
 
-@settings(max_examples=examples(2000, 20_000))
+@settings(max_examples=examples(666, 20_000))
 @given(stream=streams(), points=st.lists(st.integers(0, 120), max_size=8))
 def test_any_bytes_in_any_chunks(stream: bytes, points: list[int]) -> None:
     """The same frames and messages as the transcription, and the input when joined."""
     check(stream, at_points(stream, sorted(min(point, len(stream)) for point in points)), expect(stream))
 
 
-@settings(max_examples=examples(500, 10_000))
+@settings(max_examples=examples(166, 10_000))
 @given(streams(), st.integers(4, 30), st.integers(1, 9), st.integers(1, 40))
 def test_oversize_frames_come_in_pieces_in_any_chunks(stream: bytes, limit: int, piece: int, size: int) -> None:
     """A frame above the limit is cut at multiples of the piece, wherever the chunks end; all others stay frames."""

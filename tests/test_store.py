@@ -147,7 +147,7 @@ def as_stored(value: Any) -> Any:
 class TestRoundTrip:
     @given(recording=any_recording)
     @settings(
-        max_examples=examples(60, 2000),
+        max_examples=examples(25, 2000),
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     def test_a_recording_comes_back_equal(self, store: Store, recording: Recording) -> None:
@@ -158,7 +158,7 @@ class TestRoundTrip:
 
     @given(facts=st.lists(event_facts, min_size=1, max_size=8))
     @settings(
-        max_examples=examples(60, 2000),
+        max_examples=examples(25, 2000),
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
     def test_events_come_back_equal(self, store: Store, facts: list[tuple[Any, ...]]) -> None:

@@ -304,7 +304,7 @@ any_kin = st.builds(
 
 
 @given(made=st.lists(any_kin, max_size=12), random=st.randoms())
-@settings(max_examples=examples(200, 5000))
+@settings(max_examples=examples(66, 5000))
 def test_every_run_has_one_opener_and_one_that_stands(made: list[Kin], random: Any) -> None:
     """In whatever order they are given; and nothing is changed by placing again what was placed."""
     numbered = [one._replace(recording_id=id_of(at), run_id=id_of(at)) for at, one in enumerate(made)]
@@ -373,7 +373,7 @@ inherited = st.fixed_dictionaries(
 
 
 @given(made=st.lists(st.tuples(any_kin, inherited), min_size=1, max_size=9), random=st.randoms())
-@settings(max_examples=examples(60, 2000), suppress_health_check=[HealthCheck.too_slow], deadline=None)
+@settings(max_examples=examples(25, 2000), suppress_health_check=[HealthCheck.too_slow], deadline=None)
 def test_any_order_of_arrival_gives_the_same_places(made: list[tuple[Kin, dict[str, Any]]], random: Any) -> None:
     """In whatever batches, some of them again: the same rows as all at once, what was inherited included."""
     numbered = [(one._replace(recording_id=id_of(at)), fields) for at, (one, fields) in enumerate(made)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,16 @@ import pytest
 from sqlalchemy import select
 
 from recorder import schema
-from recorder.errors import Conflict, NotAStore, NotFound, RecorderError, SchemaMismatch, StoreError, StoreUnavailable
+from recorder.errors import (
+    Conflict,
+    NotAStore,
+    NotFound,
+    RecorderError,
+    SchemaMismatch,
+    StoreError,
+    StoreUnavailable,
+    UsageError,
+)
 from recorder.recording import uuid7
 from recorder.schema import leases
 from recorder.store import Append, Store, check_store, describe_store, migrate_store, postgresql
@@ -59,6 +69,13 @@ def one_line(error: pytest.ExceptionInfo[RecorderError]) -> str:
 class TestConnecting:
     def test_no_server(self) -> None:
         with pytest.raises(StoreUnavailable, match="cannot be reached") as error:
+            Store.open("postgresql://me:secret@127.0.0.1:1/none", create=True)
+        one_line(error)
+
+    def test_no_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """recorder's base does without it."""
+        monkeypatch.setitem(sys.modules, "psycopg", None)
+        with pytest.raises(UsageError, match=r"pip install 'run-recorder\[postgres\]'") as error:
             Store.open("postgresql://me:secret@127.0.0.1:1/none", create=True)
         one_line(error)
 
@@ -255,6 +272,14 @@ def test_a_refused_row_is_not_quoted(store: Store) -> None:
     shown = "".join(traceback.format_exception(error.value))
     assert "secret payload" not in shown
     assert b"secret payload".hex() not in shown
+
+
+def test_what_the_driver_refuses_is_told_without_its_text(store: Store) -> None:
+    """It never came to the server, so there is no SQLSTATE."""
+    with pytest.raises(StoreError, match="DataError; look at the log of the server") as error:
+        with store._backend.read() as connection:
+            connection.exec_driver_sql("SELECT %s::text", ("secret\0",))
+    one_line(error)
 
 
 # -- bulk loading ------------------------------------------------------------------------------------------------------

@@ -175,7 +175,7 @@ def as_stored(value: Any) -> Any:
 
 @given(value=values)
 @settings(
-    max_examples=examples(80, 3000),
+    max_examples=examples(26, 3000),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     deadline=None,
 )
@@ -191,7 +191,7 @@ def test_any_value_comes_back(store: Store, ask: Callable[[UUID], dict[str, Any]
 
 
 @given(value=values)
-@settings(max_examples=examples(200, 5000))
+@settings(max_examples=examples(66, 5000))
 def test_json_holds_nothing_that_a_database_refuses(value: Any) -> None:
     text = clean_json(value)
     assert storable(text) == text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sqlite3
 import stat
@@ -21,7 +22,7 @@ from recorder import schema
 from recorder.errors import Conflict, NotAStore, NotFound, RecorderError, SchemaMismatch, StoreUnavailable
 from recorder.recording import uuid7
 from recorder.store import Append, Store, backend, check_store, describe_store, migrate_store, sqlite
-from recorder.store.locks import FairLock, Hold, is_free
+from recorder.store.locks import FairLock, Hold, is_free, try_lock
 from tests.needs import ROOT, examples
 from tests.rows import an_end, opened, positions, recorded, rows_of
 
@@ -465,7 +466,7 @@ class TestFailures:
         assert limit.connections > before
 
     @pytest.mark.parametrize("after", [False, True])
-    @pytest.mark.parametrize("at", range(11))
+    @pytest.mark.parametrize("at", range(12))
     def test_an_io_error_at_any_statement_stores_all_or_nothing(
         self, path: Path, monkeypatch: pytest.MonkeyPatch, at: int, after: bool
     ) -> None:
@@ -478,7 +479,7 @@ class TestFailures:
             faults.arm(at, after=after)
             with pytest.raises(StoreUnavailable, match="an I/O error"):
                 store.append([append])
-            assert (faults.statement == "COMMIT") == (at == 10)
+            assert (faults.statement == "COMMIT") == (at == 11)
             committed = after and faults.statement == "COMMIT"
             assert positions(store, begun) == ([0, 1, 2, 3] if committed else [])
             assert len(store.unread()) == committed
@@ -502,6 +503,49 @@ class TestFailures:
         with Store.open(path) as other:
             assert other.recording(recording.recording_id) == recording
             assert other.writer_alive(writer)
+
+    def test_a_file_that_is_put_in_the_place_of_an_open_one_is_not_mixed_with_it(
+        self, store: Store, path: Path
+    ) -> None:
+        """A copy that somebody puts back meanwhile: SQLite would apply the log of the file before it to it."""
+        recorded(store)
+        with Store.open(path.with_name("other.db"), create=True) as other:
+            wanted = {recorded(other).recording_id for _ in range(2)}
+        path.with_name("other.db").replace(path)
+        for use in (lambda: recorded(store), store.recordings):
+            with pytest.raises(StoreUnavailable, match="move the files that end in -wal and -shm away"):
+                use()
+        store.close()
+        for name in ("recorder.db-wal", "recorder.db-shm"):
+            path.with_name(name).unlink()
+        with Store.open(path) as again:
+            assert {each.recording.recording_id for each in again.recordings()} == wanted
+
+    def test_a_reader_is_waited_for_where_older_pages_have_to_go(self, store: Store, path: Path) -> None:
+        recorded(store)
+        reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM recordings").fetchone()
+        recorded(store)
+        leaving = threading.Timer(1.5, reader.execute, ("ROLLBACK",))
+        leaving.start()
+        assert store.tidy() is None
+        leaving.join()
+        reader.close()
+        assert path.with_name("recorder.db-wal").stat().st_size == 0
+
+    def test_an_append_of_nothing_changes_nothing(self, store: Store) -> None:
+        recording = recorded(store)
+        before = positions(store, recording)
+        store.append([Append(recording.recording_id)])
+        assert positions(store, recording) == before
+        assert store.recording(recording.recording_id) == recording
+
+    def test_a_store_in_memory_has_nothing_to_tidy(self) -> None:
+        with Store.open("sqlite:///:memory:", create=True) as memory:
+            recording = recorded(memory)
+            assert memory.tidy() is None
+            assert positions(memory, recording)
 
     def test_a_store_that_was_deleted_is_not_made_again_unasked(self, path: Path) -> None:
         Store.open(path, create=True).close()
@@ -579,6 +623,9 @@ def shares(path: Path, seconds: float, pause: float) -> list[int]:
 
 
 class TestManyProcesses:
+    """What test_fairness asks of writers, asked of bare stores."""
+
+    @pytest.mark.nightly
     def test_eight_writers_at_a_realistic_pace_get_the_same(
         self, path: Path, record_property: Callable[[str, Any], None]
     ) -> None:
@@ -593,6 +640,7 @@ class TestManyProcesses:
         assert max(rounds) >= 0.9
         assert min(rounds) >= 0.2
 
+    @pytest.mark.nightly
     def test_eight_writers_as_fast_as_they_can_all_get_something(
         self, path: Path, record_property: Callable[[str, Any], None]
     ) -> None:
@@ -664,6 +712,23 @@ class TestLocks:
         assert is_free(path, clear=True)
         assert not path.exists()
 
+    def test_a_hold_is_made_once_nobody_else_looks(self, tmp_path: Path) -> None:
+        """Whoever looks whether it is free has it locked for a moment, and may remove it."""
+        path = tmp_path / "x.lock"
+        path.touch()
+        looking = os.open(path, os.O_RDWR)
+        assert try_lock(looking)
+        made: list[Hold] = []
+        making = threading.Thread(target=lambda: made.append(Hold(path)))
+        making.start()
+        making.join(0.05)
+        assert made == []
+        path.unlink()
+        os.close(looking)
+        making.join(30)
+        assert made[0].is_in_place()
+        made[0].release()
+
     def test_a_hold_is_never_taken_for_dead_while_it_is_made(self, tmp_path: Path) -> None:
         """Others look, and remove what they find free, all the while."""
         done = threading.Event()
@@ -692,6 +757,38 @@ class TestLocks:
         two.close()
         assert one.acquire(1)
         one.close()
+
+    def test_who_does_not_get_the_turn_in_time_gives_up(self, tmp_path: Path) -> None:
+        """Somebody waits in front; then it is as free as before."""
+        lock = FairLock(tmp_path / "lock", tmp_path / "turn")
+        descriptor = os.open(tmp_path / "turn", os.O_RDWR)
+        assert try_lock(descriptor)
+        assert not lock.acquire(0.02)
+        os.close(descriptor)
+        assert lock.acquire(1)
+        lock.close()
+
+    def test_a_lock_that_cannot_be_made_leaves_no_file_open(self, tmp_path: Path) -> None:
+        for lock, turn in (("lock", "missing/turn"), ("missing/lock", "turn")):
+            with pytest.raises(FileNotFoundError):
+                FairLock(tmp_path / lock, tmp_path / turn)
+        assert (tmp_path / "lock").exists()
+        assert tmp_path / "lock" not in opened_files()
+
+    def test_what_cannot_be_opened_counts_as_held(self, tmp_path: Path) -> None:
+        """Whoever cannot look does not take another's life for over."""
+        (tmp_path / "x.lock").mkdir()
+        assert not is_free(tmp_path / "x.lock", clear=True)
+        assert (tmp_path / "x.lock").is_dir()
+
+
+def opened_files() -> list[Path]:
+    """What this process has open; nothing where the system does not tell."""
+    found = []
+    for each in Path("/proc/self/fd").glob("*"):
+        with contextlib.suppress(FileNotFoundError):  # the listing's own
+            found.append(each.readlink())
+    return found
 
 
 # -- forks -------------------------------------------------------------------------------------------------------------
@@ -768,6 +865,17 @@ class TestForks:
         user.join()
         assert order == ["in", "shut", "in"]
 
+    def test_who_shuts_goes_on_as_soon_as_the_last_has_left(self) -> None:
+        gate = backend.Gate()
+        said = []
+        shutting = threading.Thread(target=lambda: said.append(gate.shut(1000)))
+        with gate:
+            shutting.start()
+            while not gate._shut:
+                time.sleep(0.001)
+        shutting.join(30)
+        assert said == [True]
+
 
 # -- migrating ---------------------------------------------------------------------------------------------------------
 
@@ -792,6 +900,19 @@ def test_an_older_store_is_upgraded_after_a_backup(path: Path, tmp_path: Path, m
     monkeypatch.undo()
     with Store.open(backup, readonly=True) as store:
         assert store.recording(recording.recording_id) == recording
+
+
+def test_an_upgrade_keeps_the_backup_of_an_earlier_try(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is of before the first try; what a later one would copy may be half of something."""
+    with Store.open(path, create=True):
+        pass
+    backup = path.with_name(f"recorder.db.backup-{schema.REVISION}")
+    backup.write_bytes(b"earlier")
+    newer_code(tmp_path, monkeypatch)
+    Store.open(path).close()
+    assert backup.read_bytes() == b"earlier"
 
 
 def test_an_upgrade_that_fails_leaves_the_store_as_it_was(

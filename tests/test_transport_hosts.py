@@ -43,11 +43,13 @@ def test_a_list_means_these_hosts(names: list[str], host: str, port: int, *, has
         "api.openai.com",
         "eu.api.openai.com",
         "mine.openai.azure.com",
+        "mine.openai.azure.us",
         "mine.services.ai.azure.com",
         "api.anthropic.com",
         "us-east5-aiplatform.googleapis.com",
         "aiplatform.us.rep.googleapis.com",
         "bedrock-runtime.eu-west-1.amazonaws.com",
+        "bedrock-runtime.cn-north-1.amazonaws.com.cn",
     ],
 )
 def test_the_public_apis_are_known_in_each_region(host: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -12,14 +13,17 @@ from uuid import UUID
 
 import pytest
 
-from recorder.store import Store
+from recorder import evidence
+from recorder.errors import StoreError
+from recorder.recording import Request
+from recorder.store import Append, Store
 from recorder.store.scanning import Scope
 from recorder.verify import Checkpoint, make
 from tests.edits import edit, undo
-from tests.needs import examples
-from tests.verified import append, erase, fill, look, prune, raw, unguarded
+from tests.needs import examples, need_corpus
+from tests.verified import append, erase, fill, look, made, prune, raw, unguarded
 
-EDITS: Final = examples(200, 10_000)
+EDITS: Final = examples(300, 10_000)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -87,6 +91,24 @@ def test_nothing_is_found_in_a_store_that_nobody_touched(url: str) -> None:
         assert (missing.recording_id, missing.complete) == (ids["interrupted"], False)
 
 
+def test_nothing_is_found_in_published_streams(tmp_path: Path) -> None:
+    """All of them, however they were cut; and the evidence of them holds."""
+    folder = need_corpus()
+    with Store.open(tmp_path / "recorder.db", create=True) as store:
+        batch = []
+        for number, path in enumerate(sorted(folder.rglob("*.sse"))):
+            capture, taken = made(ASKED, path.read_bytes(), chunk=13 + 89 * (number % 50))
+            batch.append(Append(capture.recording.recording_id, capture.recording, taken, capture.ending))
+        store.append(batch)
+        looked = look(store, lines=[make(store)])
+        assert (looked.codes, looked.summary.verdicts) == (set(), {"intact": len(batch)})
+        file = tmp_path / "evidence.jsonl"
+        file.write_bytes(b"".join(evidence.lines_of(store, store.recording_ids(), by="test")))
+    outcome = evidence.check(file)
+    assert outcome.summary.found == 0
+    assert outcome.summary.verdicts == {"intact": len(batch)}
+
+
 def test_what_was_erased_and_pruned_after_a_checkpoint_is_no_fault(url: str) -> None:
     with Store.open(url, create=True) as store:
         ids = fill(store, streams=False)
@@ -105,7 +127,6 @@ def test_what_is_sealed_later_leaves_earlier_checkpoints_as_they_were(url: str) 
         ids = fill(store, streams=False)
         lines = [make(store)]
         from recorder.capture import seal_interrupted
-        from recorder.store import Append
 
         row, ending = seal_interrupted(store.recording(ids["open"]), store.events(ids["open"]))
         store.append([Append(ids["open"], None, [row], ending)])
@@ -144,6 +165,52 @@ def test_every_single_edit_is_found(held: Held) -> None:
             undo(connection, made)
         assert look(store).summary.found == 0
     assert missed == []
+
+
+ASKED: Final = Request("POST", "https://api.openai.com/v1/responses", (), b'{"stream":true}', 15)
+FLIPS: Final = examples(40, 10_000)
+#: Tables whose rows are sealed, or say what is.
+SEALED: Final = ("recordings", "events", "endings", "tags", "erasures", "logged")
+
+
+def rows(path: Path, left_out: bytes) -> list[list[tuple[Any, ...]]] | None:
+    """All that is sealed, as who reads the tables past their indexes comes upon it; None where that fails."""
+    try:
+        with closing(sqlite3.connect(path)) as connection:
+            connection.text_factory = bytes
+            found = [connection.execute(f"SELECT * FROM {table} NOT INDEXED").fetchall() for table in SEALED]
+    except sqlite3.Error:
+        return None
+    return [[row for row in table if row[0] != left_out] for table in found]
+
+
+def test_every_bit_that_flips_in_the_file_is_found_or_changes_nothing(held: Held) -> None:
+    """What lies in unused room, and in what is derived, no digest covers; what is sealed reads as before then.
+
+    The recording that still goes on is not sealed. A file that SQLite cannot read is refused, and says that.
+    """
+    rng = random.Random(13)
+    Store.open(held.path).close()  # leaves no write-ahead log behind
+    whole, left_out = held.path.read_bytes(), held.ids["open"].bytes
+    before = rows(held.path, left_out)
+    missed, found = [], 0
+    for _ in range(FLIPS):
+        at, bit = rng.randrange(len(whole)), rng.randrange(8)
+        flipped = bytearray(whole)
+        flipped[at] ^= 1 << bit
+        for path in held.path.parent.glob(f"{held.path.name}*"):
+            if path.is_file():
+                path.unlink()
+        held.path.write_bytes(flipped)
+        try:
+            fault = bool(held.codes(held.line))
+        except StoreError:  # SQLite, or what recorder asks of it, cannot read the file
+            continue
+        found += fault
+        if not fault and rows(held.path, left_out) != before:
+            missed.append((at // 4096, at % 4096, bit))
+    assert missed == []
+    assert found
 
 
 # -- attacks on the structure ------------------------------------------------------------------------------------------
@@ -214,6 +281,24 @@ def test_a_gap_is_found_with_its_place(held: Held) -> None:
     with Store.open(held.path, readonly=True) as store:
         (found,) = [each for each in look(store).checked if each.problems]
     assert found.problems[0][:] == ("gap", "the events 2 to 3 are gone", 2)
+
+
+@pytest.mark.parametrize(("gone", "said"), [("= 3", "event 3 is gone"), ("IN (3, 4)", "the events 3 to 4 are gone")])
+def test_a_gap_says_which_events_are_gone(held: Held, gone: str, said: str) -> None:
+    raw(held.path, (f"DELETE FROM events WHERE recording_id = ? AND position {gone}", (key(held),)))
+    with Store.open(held.path, readonly=True) as store:
+        (checked,) = [each for each in look(store).checked if each.recording_id == held.plain]
+    assert [(problem.code, problem.text, problem.position) for problem in checked.problems][:1] == [("gap", said, 3)]
+
+
+def test_every_event_is_counted_once(held: Held) -> None:
+    """Of every sort; what the summary says was looked at is their sum."""
+    with Store.open(held.path, readonly=True) as store:
+        looked = look(store)
+        for each in looked.checked:
+            assert each.recording_id is not None
+            assert each.events == len(list(store.events(each.recording_id)))
+    assert looked.summary.events == sum(each.events for each in looked.checked) > 100
 
 
 def test_two_events_that_changed_places_are_found(held: Held) -> None:
@@ -366,6 +451,98 @@ def test_a_value_that_sqlite_cannot_read_is_named(held: Held) -> None:
     assert faults.keys() == {held.plain, held.ids["left"], held.ids["large"], held.ids["gzip"], None}
 
 
+@pytest.mark.parametrize(
+    ("name", "change", "code"),
+    [
+        ("plain", "UPDATE recordings SET stream = 5", "request"),
+        ("plain", "UPDATE recordings SET writer = x'00'", "request"),
+        ("plain", "UPDATE recordings SET call = x'00'", "request"),
+        ("plain", "UPDATE recordings SET url = NULL", "request"),
+        ("plain", "UPDATE recordings SET headers = '{'", "request"),
+        ("plain", "UPDATE recordings SET headers = '[[1,2]]'", "request"),
+        ("plain", "UPDATE recordings SET headers = ' ' || headers", "request"),
+        ("plain", "UPDATE recordings SET tags = '[]'", "request"),
+        ("plain", "UPDATE recordings SET body_encoding = 'zip'", "request"),
+        ("plain", "UPDATE recordings SET body_size = 7", "request"),
+        ("large", "UPDATE recordings SET body = x'00'", "request"),
+        ("large", "UPDATE recordings SET body = body || x'00'", "request"),
+        ("large", "UPDATE recordings SET body_size = 7", "request"),
+        ("large", "UPDATE recordings SET body_size = 9223372036854775807", "request"),
+        ("large", "UPDATE recordings SET body = NULL", "request"),
+        ("plain", "UPDATE recordings SET suffix = 'x'", "request"),
+        ("plain", "UPDATE endings SET http_status = 'x'", "ending"),
+        ("plain", "UPDATE endings SET seal = zeroblob(32)", "seal"),
+        ("plain", "UPDATE endings SET facts_digest = zeroblob(32)", "digests"),
+        ("plain", "UPDATE endings SET captured = 'truncated'", "ending"),
+        ("plain", "UPDATE endings SET ending = ending || char(0)", "ending"),
+        ("plain", "UPDATE endings SET events = events + 3", "count"),
+    ],
+)
+def test_each_way_in_which_a_row_is_wrong_is_named(held: Held, name: str, change: str, code: str) -> None:
+    raw(held.path, (f"{change} WHERE recording_id = ?", (key(held, name),)))
+    assert code in held.faults()[held.ids[name]]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "code"),
+    [
+        ("plain", "SET kind = 'other' WHERE recording_id = ? AND position = 3", "kind"),
+        ("plain", "SET kind = 'head' WHERE recording_id = ? AND position = 3", "order"),
+        ("plain", "SET type = 'x' WHERE recording_id = ? AND kind = 'head'", "type"),
+        ("plain", "SET type = x'00' WHERE recording_id = ? AND position = 3", "type"),
+        ("plain", "SET position = 'x' WHERE recording_id = ? AND position = 3", "position"),
+        ("odd", "SET raw = x'', data = NULL WHERE recording_id = ? AND raw IS NOT NULL", "content_gone"),
+        ("odd", "SET data = x'00' WHERE recording_id = ? AND raw IS NOT NULL", "frame"),
+        ("facts", "SET data = zeroblob(size) WHERE recording_id = ? AND position = 3", "content_put"),
+        (
+            "secret_gzip",
+            "SET data = zeroblob(size) WHERE recording_id = ? AND kind = 'wire' AND position > 2",
+            "content_put",
+        ),
+        ("gzip", "SET data = NULL WHERE recording_id = ? AND kind = 'wire'", "content_gone"),
+        ("plain", "SET data = x'7b' WHERE recording_id = ? AND kind = 'end'", "size"),
+        ("plain", "SET cuts = 'x' WHERE recording_id = ? AND position = 3", "event"),
+        ("plain", "SET elapsed_us = 0.5 WHERE recording_id = ? AND position = 3", "event"),
+    ],
+)
+def test_each_way_in_which_an_event_is_wrong_is_named(held: Held, name: str, change: str, code: str) -> None:
+    raw(held.path, (f"UPDATE events {change}", (key(held, name),)))
+    assert code in held.faults()[held.ids[name]]
+
+
+def test_many_sorts_of_rows_are_all_looked_at(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    from recorder.verify import rows as forms
+
+    monkeypatch.setattr(forms, "_KNOWN", 0)
+    forms._RECORDING.known.clear()
+    assert held.codes() == set()
+
+
+def test_a_gap_in_the_providers_numbering_is_no_fault_of_the_record(held: Held) -> None:
+    """Integrity and completeness are two verdicts."""
+    raw(held.path, ("UPDATE readings SET flags = '[\"sequence_gap\"]' WHERE recording_id = ?", (key(held),)))
+    with Store.open(held.path, readonly=True) as store:
+        looked = look(store)
+    assert looked.faults == {}
+    (checked,) = [each for each in looked.checked if each.recording_id == held.plain]
+    assert checked.missing == ("the provider's own numbering of its events has gaps",)
+    assert checked.complete is False
+
+
+def test_a_row_that_was_changed_past_its_index_is_found(held: Held) -> None:
+    """In the bytes of the file: who finds the event by its index sees what was there, who reads the table does not."""
+    Store.open(held.path).close()
+    data, wanted = held.path.read_bytes(), key(held)
+    places = [found.start() for found in re.finditer(re.escape(wanted), data)]
+    codes = set()
+    for place in places:
+        held.path.write_bytes(data[: place + 9] + bytes([data[place + 9] ^ 4]) + data[place + 10 :])
+        found = held.codes(held.line)
+        assert found, place
+        codes |= found
+    assert codes >= {"moved", "damaged", "lost"}
+
+
 def test_readings_and_later_tags_are_not_sealed(held: Held) -> None:
     """They are derived, or come after the seal; docs/integrity.md says so."""
     raw(held.path, "UPDATE readings SET status = 'failed'", "UPDATE erasures SET reason = 'other'")
@@ -373,6 +550,39 @@ def test_readings_and_later_tags_are_not_sealed(held: Held) -> None:
         store.tag(held.plain, "note", "later")
     raw(held.path, "UPDATE tags SET value = 'other' WHERE name = 'note'")
     assert held.codes(held.line) == set()
+
+
+def test_a_seal_that_is_none_is_not_logged(tmp_path: Path) -> None:
+    """Nothing else is held up by it."""
+    path = tmp_path / "recorder.db"
+    with Store.open(path, create=True) as store:
+        ids = fill(store, streams=False)
+        logged = store.log_sealed()
+        assert logged > 1
+        other = append(store, Request("GET", "https://api.openai.com/v1/models"), b"data: 1\n\n")
+    raw(path, ("UPDATE endings SET seal = 'x' WHERE recording_id = ?", (other.bytes,)))
+    with Store.open(path) as store:
+        assert store.log_sealed() == 0
+        late = append(store, Request("GET", "https://api.openai.com/v1/models"), b"data: 1\n\n")
+        assert store.log_sealed() == 1
+        leaves = list(store.leaves())
+        assert (len(leaves), leaves[-1][0]) == (logged + 1, late)
+        assert look(store).faults.keys() == {other}
+        assert ids["plain"] in {found for found, _ in leaves}
+
+
+@pytest.mark.parametrize("page", [1, 2, 1000])
+def test_the_log_is_read_in_pages(held: Held, page: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each goes on behind the last; together they are all of it, in its order."""
+    with Store.open(held.path, readonly=True) as store:
+        whole = list(store.leaves())
+        monkeypatch.setattr("recorder.store.log.PAGE", page)
+        assert list(store.leaves()) == whole
+        walked = store.logged_after(None, page)
+        while found := store.logged_after(walked[-1], page):
+            assert len(found) <= page
+            walked += found
+    assert [(each.recording_id, each.leaf) for each in walked] == whole
 
 
 # -- what is looked at -------------------------------------------------------------------------------------------------
@@ -393,7 +603,7 @@ def test_more_recordings_than_are_read_together_are_all_looked_at(
 
     monkeypatch.setattr(scanning, "GROUP", 3)
     monkeypatch.setattr(sqlite, "_AT_A_TIME", 7)
-    monkeypatch.setattr(scanning, "GROUP_BYTES", 4000)
+    monkeypatch.setattr(scanning, "GROUP_BYTES", 150)
     with Store.open(tmp_path / "recorder.db", create=True) as store:
         ids = fill(store, streams=False)
         looked = look(store)

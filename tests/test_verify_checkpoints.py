@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.errors import UsageError
-from recorder.verify.checkpoints import Checkpoint, Tree, included, parse, path_to, roots
+from recorder.verify.checkpoints import Checkpoint, Tree, parse, roots
 
 #: The inputs and roots that the reference implementation of Certificate Transparency tests itself with.
 INPUTS = ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "606162636465666768696a6b6c6d6e6f")
@@ -57,18 +57,6 @@ def test_the_root_is_what_the_rfc_defines(leaves: list[bytes]) -> None:
     for leaf in leaves:
         tree.add(leaf)
     assert tree.root() == defined(leaves)
-
-
-@given(st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=40), st.data())
-def test_a_path_shows_its_leaf_and_no_other(leaves: list[bytes], data: st.DataObject) -> None:
-    index = data.draw(st.integers(0, len(leaves) - 1))
-    path, root = path_to(index, leaves), defined(leaves)
-    assert included(leaves[index], index, len(leaves), path, root)
-    assert not included(b"\1" * 32, index, len(leaves), path, root)
-    assert not included(leaves[index], len(leaves), len(leaves), path, root)
-    assert not included(leaves[index], index, len(leaves), [*path, root], root)
-    if path:
-        assert not included(leaves[index], index, len(leaves), path[:-1], root)
 
 
 def test_roots_are_given_at_the_sizes_asked_for_and_at_the_end() -> None:

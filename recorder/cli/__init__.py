@@ -28,6 +28,7 @@ _COMMANDS: Final = {
     "recordings": ("lists", "The HTTP exchanges behind the runs, newest first."),
     "show": ("show", "One run: what was asked, what came back, why it stopped."),
     "diff": ("diff", "Where two runs differ, or a run and the good one nearest to it."),
+    "blast": ("blast", "How far an incident reaches: which runs share it, what they have in common."),
     "tag": ("tag", "Note something on a run: name=value; name= takes it off."),
     "pin": ("pin", "Make a run a test's recording."),
     "emit": ("emit", "One stored stream to stdout, exact bytes."),
@@ -39,9 +40,13 @@ _COMMANDS: Final = {
     "advise": ("advise", "Which token cap is enough, for each assistant or model."),
     "budget": ("budget", "Check the limits that the configuration sets; for CI."),
     "verify": ("verify", "Whether the record is what was recorded; names what is not."),
+    "prune": ("prune", "Take away what is old, or too much: its content, or all of it."),
+    "erase": ("erase", "Take away what somebody wants gone, and what hangs together with it."),
     "checkpoint": ("checkpoint", "One line over all that is sealed, to be kept elsewhere."),
     "sql": ("sql", "Your own SQL over the store's facts, in DuckDB."),
-    "db": ("db", "The database's schema: upgrade, current, check."),
+    "scan": ("scan", "What the record holds that today's rules would mask: counts."),
+    "doctor": ("doctor", "What is wrong with the store and this machine, and what to do."),
+    "db": ("db", "The database's schema: upgrade, current, check; who may what: roles."),
 }
 
 

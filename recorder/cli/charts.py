@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from .output import safe
+from .output import safe, timestamp
 
 if TYPE_CHECKING:
     from recorder.queries import Answer
@@ -164,7 +164,7 @@ def _lines(rows: Sequence[Row], columns: Sequence[str], ink: _Ink) -> Iterable[s
     for label, known in list(series.items())[:_MOST]:
         drawn = "".join(_step(known.get(place), top, ink) for place in places)
         yield f"{label:{_LABEL}} {drawn}"
-    yield f"{'':{_LABEL}} {_brief(places[0])} to {_brief(places[-1])}, up to {_figure(top, value)}"
+    yield f"{'':{_LABEL}} {_brief(places[0], axis)} to {_brief(places[-1], axis)}, up to {_figure(top, value)}"
 
 
 def _thinned(places: Sequence[Any]) -> Sequence[Any]:
@@ -237,7 +237,9 @@ def _figure(value: float, name: str) -> str:
     return f"${value:,.4g}" if name.endswith("_usd") else f"{value:,.4g}"
 
 
-def _brief(value: Any) -> str:
+def _brief(value: Any, name: str) -> str:
+    if name.endswith("_at") and isinstance(value, int):
+        return f"{str(timestamp(value))[:16]}Z".replace("T", " ")
     return str(value)[:16]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -33,37 +32,28 @@ def checkpoint(context: click.Context, *, sign: Path | None, file: Path | None, 
     taken away whole, a store that was rolled back, or written anew. What was sealed since the last line is not covered:
     run it from cron, or with --every beside the programs that record.
     """
-    from recorder import verify
+    from recorder.verify.emitting import Emitter
 
-    count = -1
+    emitter = Emitter(sign)
     while True:
         with open_store(context, readonly=False, read=False) as store:
-            made = verify.make(store, sign)
-        if made.count > count:
+            made = emitter.next(store)
+        if made is not None:
             _tell(made, file, json_=json_)
-            count = made.count
         if every is None:
             return
         time.sleep(every)
 
 
 def _tell(made: Checkpoint, file: Path | None, *, json_: bool) -> None:
+    from recorder.verify.emitting import keep
+
     line = made.text()
     if file is not None:
-        _append(file, line)
+        keep(file, line)
     if json_:
         told = {"store": made.store, "time": made.time, "count": made.count, "root": made.root.hex()}
         json_line({**told, "key": made.key, "line": line})
     else:
         click.echo(line)
     sys.stdout.flush()
-
-
-def _append(path: Path, line: str) -> None:
-    """One write of a whole line, durable on return."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.write(descriptor, f"{line}\n".encode("ascii"))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""`recorder db`: what schema a store has, whether it is sound, and bringing it to the present one."""
+"""`recorder db`: what schema a store has, whether it is sound, bringing it to the present one, and who may do what."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .output import json_line, safe
 __all__ = ["db"]
 
 
-@click.group(short_help="The database's schema: upgrade, current, check.")
+@click.group(short_help="The database's schema: upgrade, current, check; who may what: roles.")
 def db() -> None:
     """Look after the store's schema. A SQLite store upgrades itself; PostgreSQL waits for `recorder db upgrade`."""
 
@@ -59,3 +59,27 @@ def check(context: click.Context, *, json_: bool) -> None:
         context.exit(4)
     if not json_:
         click.echo("the tables are as they should be", err=True)
+
+
+@db.command()
+@click.option("--apply", "apply_", is_flag=True, help="Run it, in one transaction, as the owner of the tables.")
+@as_json
+@click.pass_context
+def roles(context: click.Context, *, apply_: bool, json_: bool) -> None:
+    """Print the SQL that parts the rights in a PostgreSQL store, to be reviewed; --apply runs it. Run again, it changes
+    nothing, or brings the rights to those of this recorder: do so after an upgrade.
+
+    recorder_writer records. recorder_analyst sees facts alone: tokens, times, caps, outcomes; no payload, no text, no
+    metadata, no tags. recorder_reader reads everything. recorder_eraser erases and prunes. None of them may change a
+    fact. They do not log in: make your users members of them, as the last lines say.
+    """
+    from recorder.store import roles as parting
+
+    url = url_of_store(context)
+    made = parting.apply(url) if apply_ else parting.statements(url)
+    if json_:
+        json_line({"roles": parting.ROLES, "statements": made, "applied": apply_})
+    elif apply_:
+        click.echo(f"{len(made)} statements run: {', '.join(parting.ROLES)}", err=True)
+    else:
+        click.echo(parting.script(made))

@@ -141,9 +141,10 @@ def _around(text: str, *, first: bool, last: bool) -> str:
 
 def _block(block: Block) -> Iterator[str]:
     if block.same:
-        number = sum(group.number for group in block.before)
+        ours, theirs = (sum(group.number for group in side) for side in (block.before, block.after))
+        number = several(ours, "event") if ours == theirs else f"{count(ours)} and {several(theirs, 'event')}"
         shown = ", ".join(map(_group, block.before[:2])) + (", …" if len(block.before) > 2 else "")
-        yield click.style(safe(f"    {several(number, 'event')} the same: {shown}"), dim=True)
+        yield click.style(safe(f"    {number} the same: {shown}"), dim=True)
         return
     for sign, groups, colour in (("-", block.before, "red"), ("+", block.after, "green")):
         for group in groups:

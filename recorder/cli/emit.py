@@ -7,6 +7,7 @@ import sys
 import click
 
 from .options import open_store
+from .story import tell_erasures
 
 __all__ = ["emit"]
 
@@ -29,4 +30,6 @@ def emit(context: click.Context, recording: str, pace: str) -> None:
             out.write(chunk)
             out.flush()  # whoever reads a paced stream wants each chunk when it is due
 
-        replay.emit(store, store.recording(store.resolve(recording)), write, pace=pace)
+        recording_id = store.resolve(recording)
+        tell_erasures(store, [recording_id])
+        replay.emit(store, store.recording(recording_id), write, pace=pace)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -59,32 +59,33 @@ def import_(
     pytest-recording, VCR, betamax and cassetter (YAML, JSON, TOML), aimock's fixtures, and raw event streams. A folder
     stands for all such files in it; with --to the files made lie in the same folders below it.
 
-    A file is taken whole or refused whole; importing again changes nothing. What the source did not keep is marked
-    unknown, and `show` says so. The exit code is 2 where a file was refused; the others are imported.
+    A file is taken whole or refused whole; importing again changes nothing. Links in a folder are not followed. What
+    the source did not keep is marked unknown, and `show` says so. The exit code is 2 where a file was refused; the
+    others are imported.
     """
     from recorder import config, exchange, match, reader
-    from recorder.errors import UsageError
+    from recorder.errors import Conflict, UsageError
     from recorder.store import Store
 
     settings = config.load(store=context.obj["store"])
     rule = match.Rule(settings.ignore, settings.match_headers, settings.normalise)
     asked = exchange.Asked(method, url, None if body is None else body.read_bytes())
-    refused = 0
+    how = {"format": format_, "asked": asked, "rule": rule}
+    listed, links = _listed(files)
+    for link in links:
+        click.echo(f"recorder: {safe(str(link))} is a link, which may lead anywhere: name it itself", err=True)
+    refused = len(links)
     with ExitStack() as stack:
         store: Store | None = None
         if to is None:
             store = stack.enter_context(Store.open(config.store_url(settings.store, create=True), create=True))
-        for path, name in _listed(files):
+        for path, name in listed:
             try:
-                if to is not None:
-                    target = (to / name).with_suffix(".jsonl")
-                    done = exchange.convert(path, target, format=format_, asked=asked, rule=rule)
-                else:
-                    assert store is not None
-                    done = exchange.import_file(store, path, format=format_, asked=asked, rule=rule)
-            except UsageError as error:
+                done = _taken(store, path, None if to is None else to / name.with_suffix(".jsonl"), how)
+            except (UsageError, Conflict) as error:
                 refused += 1
-                click.echo(f"recorder: {safe(str(error))}", err=True)
+                file = f"{path}: " if isinstance(error, Conflict) else ""
+                click.echo(f"recorder: {safe(file + str(error))}", err=True)
                 continue
             _tell(path, done, json_=json_)
         if store is not None:
@@ -92,15 +93,32 @@ def import_(
     return 2 if refused else 0
 
 
-def _listed(files: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
-    """Each file, and where it lies below what was named."""
+def _taken(store: Store | None, path: Path, target: Path | None, how: dict[str, Any]) -> Imported:
+    """A file into the store, or into a recording file at `target`. Raises UsageError where it is refused."""
+    from recorder import exchange
+
+    if store is None:
+        assert target is not None
+        return exchange.convert(path, target, **how)
+    return exchange.import_file(store, path, **how)
+
+
+def _listed(files: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Path]]:
+    """Each file, and where it lies below what was named; and the links in folders, which nobody named."""
+    found: list[tuple[Path, Path]] = []
+    links: list[Path] = []
     for named in files:
         if not named.is_dir():
-            yield named, Path(named.name)
+            found.append((named, Path(named.name)))
             continue
         for path in sorted(named.rglob("*")):
-            if path.suffix.lower() in _SUFFIXES and path.is_file():
-                yield path, path.relative_to(named)
+            if path.suffix.lower() not in _SUFFIXES or not path.is_file():
+                continue
+            if path.is_symlink():
+                links.append(path)
+            else:
+                found.append((path, path.relative_to(named)))
+    return found, links
 
 
 def _tell(path: Path, done: Imported, *, json_: bool) -> None:

@@ -58,7 +58,7 @@ def _recording_fields(listed: Listed) -> dict[str, Any]:
     own = {
         "recording_id": str(recording.recording_id),
         "method": recording.request.method,
-        "url": recording.request.url,
+        "url": recording.request.url or None,
         "http_status": None if recording.ending is None else recording.ending.http_status,
     }
     return own | run_fields(listed.run)
@@ -148,7 +148,7 @@ def _recording_row(listed: Listed) -> list[str]:
     return [
         str(recording.recording_id)[-12:],
         moment(recording.started_at),
-        f"{recording.request.method} {recording.request.url}",
+        f"{recording.request.method} {recording.request.url or '(erased)'}",
         "-" if status is None else str(status),
         run.dialect,
         run.status,

@@ -25,6 +25,7 @@ __all__ = [
     "open_store",
     "parse_time",
     "scope",
+    "selection",
     "time_option",
     "to_filter",
     "url_of_store",
@@ -117,6 +118,13 @@ _SCOPE = (
 def filters(command: Command) -> Command:
     """Adds the filters that lists take."""
     for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+def selection(command: Command) -> Command:
+    """Adds the filters that lists take, without their limit: what they leave is meant, all of it."""
+    for option in reversed(_FILTERS[:-1]):
         command = option(command)
     return command
 

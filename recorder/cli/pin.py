@@ -12,7 +12,7 @@ from .options import open_store
 from .output import safe
 
 if TYPE_CHECKING:
-    from recorder.recording import Run
+    from recorder.recording import Recording, Run
 
 __all__ = ["pin"]
 
@@ -63,6 +63,8 @@ def pin(context: click.Context, run: str, name: str, folder: Path, *, no_test: b
     with open_store(context) as store:
         pinned = store.run(store.run_of(store.resolve(run)))
         entries = list(exchange.entries(store, store.members(pinned.run_id)))
+    for entry in entries:
+        _require_content(entry.recording)
     exchange.write(recording, [entry for entry in entries if entry.recording.ending is not None], keep=False)
     click.echo(safe(str(recording)))
     if no_test:
@@ -73,6 +75,17 @@ def pin(context: click.Context, run: str, name: str, folder: Path, *, no_test: b
         return
     test.write_text(_test(pinned, name), encoding="utf-8")
     click.echo(safe(str(test)))
+
+
+def _require_content(recording: Recording) -> None:
+    """Raises NotFound where nothing is left that could be replayed."""
+    from recorder.errors import NotFound
+
+    if recording.erasures or recording.content != "full":
+        why = "was erased" if recording.erasures else f"was not recorded (content={recording.content})"
+        raise NotFound(
+            f"the content of recording {recording.recording_id} {why}, so a test could not replay it; pin another run"
+        )
 
 
 def _test(run: Run, name: str) -> str:

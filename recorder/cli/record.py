@@ -26,7 +26,14 @@ __all__ = ["record"]
 @click.option("--ca", type=click.Path(), help="A file of certificates to trust beside the system's.")
 @click.option("--drain", is_flag=True, help="Read a stream to its end also when its client has left (it is billed).")
 @click.option("--content", type=click.Choice(["full", "facts", "none"]), help="What of the contents is stored.")
+@click.option("--keep", metavar="AGES", help='"30d": content goes at that age; "365d whole": all; "30d, 365d whole".')
+@click.option("--max-size", metavar="SIZE", help="How much the store may take, such as 10GiB; then the oldest go.")
+@click.option(
+    "--min-free", metavar="SIZE", help="Stop recording when less of the disk is free. [default: 512MiB or 2 %]"
+)
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes on one port.")
+@click.option("--checkpoint-file", metavar="FILE", help="Append a checkpoint every 10 minutes or 1,000 recordings.")
+@click.option("--sign", metavar="KEYFILE", help="An Ed25519 private key signs the checkpoints.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD ...]")
 @click.pass_context
 def record(
@@ -39,6 +46,11 @@ def record(
     ca: str | None,
     drain: bool,
     content: str | None,
+    keep: str | None,
+    max_size: str | None,
+    min_free: str | None,
+    checkpoint_file: str | None,
+    sign: str | None,
     workers: int,
     command: tuple[str, ...],
 ) -> int:
@@ -58,7 +70,9 @@ def record(
 
     if command and workers > 1:
         raise click.UsageError("--workers is for a proxy that stays: leave it out, or the command")
-    settings = config.load(store=context.obj["store"], content=content)
+    kept = {"keep": keep, "max_size": max_size, "min_free": min_free}
+    checked = {"checkpoint_file": checkpoint_file, "checkpoint_key": sign}
+    settings = config.load(store=context.obj["store"], content=content, **kept, **checked)
     environment = dict(os.environ)
     plan = Plan(
         settings=settings,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from recorder import config, match, redact
+from recorder import config, match, queries, redact, retention
 from recorder.errors import NotAStore, SchemaMismatch, StoreUnavailable
+from recorder.handle.checkpoints import Checkpoints
 from recorder.handle.notices import Notices
 from recorder.handle.readings import Readings
 from recorder.handle.source import Source
@@ -28,13 +29,20 @@ COMMITS: Final = (0.05, 0.1)
 
 
 class Deck:
-    """Records into the store of these settings. `say` is given each line of the log.
+    """Records into the store of these settings. `say` is given each line of the log, `checkpoints` those that go to no
+    file.
 
     Raises NotAStore, SchemaMismatch or UsageError for a store that can never be written; one that is away for now is
     told of and tried again.
     """
 
-    def __init__(self, settings: config.Settings, named: str | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        settings: config.Settings,
+        named: str | None,
+        say: Callable[[str], None],
+        checkpoints: Callable[[str], object] | None = None,
+    ) -> None:
         self.settings = settings
         self._say = say
         self._url = config.store_url(settings.store if named is None else named, create=not settings.disabled)
@@ -43,9 +51,13 @@ class Deck:
         self._readings = Readings(self._open)
         self.ledger = Ledger(self._readings.flush, self._open, say)
         self._notices = Notices(self._notice)
+        rules = retention.Rules.of(settings)
+        self._keeper = retention.Keeper(self._open, rules, forget=queries.forget)
+        self._checkpoints = Checkpoints(self._open, settings, tell=checkpoints)
+        limits = settings.content, rule, settings.queue_bytes, settings.body_limit
         self._writer = Writer(
             self._open,
-            Options(settings.content, rule, settings.queue_bytes, settings.body_limit, *COMMITS, redactor),
+            Options(*limits, *COMMITS, redactor, settings.min_free, rules == retention.Rules()),
             on_ended=self._ended,
             on_notice=self._notices.add if settings.detect else None,
         )
@@ -91,6 +103,8 @@ class Deck:
         written = self._writer.close(timeout) and self._writer.stats.failing is None
         read = self._readings.close(max(0.0, until - time.monotonic()))
         self._notices.close(1.0)
+        self._keeper.close(1.0)
+        self._checkpoints.close(max(1.0, until - time.monotonic()))
         self.ledger.close(max(1.0, until - time.monotonic()))
         return written and read
 
@@ -114,6 +128,8 @@ class Deck:
     def _ended(self, ended: list[Ended]) -> None:
         self._readings.add(ended)
         self.ledger.add(ended)
+        self._keeper.add(ended)
+        self._checkpoints.add(ended)
 
     def _notice(self, notice: Notice) -> None:
         self._say(f"WARNING {notice}; it is still streaming")

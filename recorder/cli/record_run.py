@@ -52,7 +52,7 @@ def run(plan: Plan) -> int:
 
 def _one(plan: Plan, listening: Callable[[tuple[str, int]], None], *, reuse_port: bool) -> int:
     """One process: record until told to stop."""
-    deck = Deck(plan.settings, plan.store, say)
+    deck = Deck(plan.settings, plan.store, say, None if plan.command else say)
     try:
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             code = runner.run(_live(plan, deck, listening, reuse_port=reuse_port))

@@ -12,7 +12,7 @@ import click
 from .lists import run_fields
 from .options import as_json, open_store
 from .output import dollars, json_line, milliseconds, timestamp
-from .story import Part, because, tell
+from .story import Part, because, tell, tell_erasures
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from recorder.recording import Reading, Run
     from recorder.store import Linked, Store
 
-__all__ = ["show"]
+__all__ = ["links_of", "part_of", "show", "standing_of"]
 
 
 @click.command(short_help="One run: what was asked, what came back, why it stopped.")
@@ -50,8 +50,8 @@ def show(
         return
     with open_store(context) as store:
         found = store.run(store.resolve(run))
-        parts = [_part(store, each) for each in store.members(found.run_id)]
-        standing = _standing(store, found, parts)
+        parts = [part_of(store, each) for each in store.members(found.run_id)]
+        standing = standing_of(store, found, parts)
         linked = store.linked(found)
         unpriced = None
         if cost:
@@ -61,7 +61,7 @@ def show(
     if json_:
         json_line(_as_json(found, parts, standing, linked))
         return
-    for line in tell(found, parts, standing, _links(found, linked)):
+    for line in tell(found, parts, standing, links_of(found, linked)):
         click.echo(line)
     if cost:
         click.echo(f"\nCost  {dollars(found.cost_usd)}" + (f" ({unpriced})" if unpriced else ""))
@@ -77,6 +77,7 @@ def _in_time(context: click.Context, run: str, at: str | None, *, raw: bool, jso
     with open_store(context) as store:
         recording_id = store.resolve(run)
         line = timeline(store, recording_id)
+        tell_erasures(store, [track.recording.recording_id for track in line.tracks])
     if asked is None:
         if json_:
             print_lines(line)
@@ -100,7 +101,7 @@ def _in_time(context: click.Context, run: str, at: str | None, *, raw: bool, jso
     out.flush()
 
 
-def _part(store: Store, recording_id: UUID) -> Part:
+def part_of(store: Store, recording_id: UUID) -> Part:
     """One recording with its reading: the stored one, or one made now of what is there so far."""
     from recorder import reader
     from recorder.dialects import by_name
@@ -113,16 +114,17 @@ def _part(store: Store, recording_id: UUID) -> Part:
     known = documented(reading.dialect, reading.action) if reading.parameters is not None else ()
     absent = tuple(name for name in known if name not in (reading.parameters or ()))
     names = {type_ or "message": number for type_, number in store.event_types(recording_id).items()}
-    return Part(recording, reading, absent, names)
+    erasures = store.erasures([recording_id]).get(recording_id)
+    return Part(recording, reading, absent, names, erasures[-1] if erasures else None)
 
 
-def _standing(store: Store, run: Run, parts: Sequence[Part]) -> Part:
+def standing_of(store: Store, run: Run, parts: Sequence[Part]) -> Part:
     """The part whose reading stands for the run."""
     latest = store.standing(run.run_id)
     return next((part for part in parts if part.recording.recording_id == latest), parts[-1])
 
 
-def _links(run: Run, linked: Linked) -> Iterator[str]:
+def links_of(run: Run, linked: Linked) -> Iterator[str]:
     """Lines about the runs before and after this one, and about its thread."""
     from recorder.store.links import MOST
 
@@ -179,7 +181,10 @@ def _part_fields(part: Part) -> dict[str, Any]:
         "action": reading.action,
         "started_at": timestamp(recording.started_at),
         "method": recording.request.method,
-        "url": recording.request.url,
+        "url": recording.request.url or None,
+        "erased": None
+        if part.erased is None
+        else {"at": timestamp(part.erased.erased_at), "by": part.erased.erased_by, "reason": part.erased.reason},
         "parameters": dict(recording.parameters if reading.parameters is None else reading.parameters),
         "absent": list(part.absent),
         "status": reading.status,

@@ -16,18 +16,24 @@ import click
 from .output import count, moment, safe, several, span
 
 if TYPE_CHECKING:
-    from recorder.recording import Reading, Recording, Run
+    from uuid import UUID
 
-__all__ = ["ENDED", "Part", "because", "folded", "tell"]
+    from recorder.recording import Reading, Recording, Run
+    from recorder.store import Erasure, Store
+
+__all__ = ["ENDED", "Part", "because", "folded", "reasons", "tell"]
 
 
 class Part(NamedTuple):
-    """One recording of a run. `reading` is made from what is there where none is stored; `names` counts its events."""
+    """One recording of a run. `reading` is made from what is there where none is stored; `names` counts its events;
+    `erased` says when its content was erased, by whom and why.
+    """
 
     recording: Recording
     reading: Reading
     absent: tuple[str, ...]
     names: Mapping[str, int]
+    erased: Erasure | None = None
 
 
 _BAR: Final = 30
@@ -128,9 +134,14 @@ def _unsaid(run: Run, reading: Reading) -> str:
         return "It is not over yet."
     if run.complete is not False:
         return "Nothing that was recorded says why."
-    if "http_status" not in reading.facts:
+    if "http_status" not in reading.facts and not run.bytes:
         return "No answer came."
     return "Nothing says why: the stream was cut before the protocol said that it was over."
+
+
+def reasons(run: Run, standing: Part) -> Iterator[str]:
+    """Why it stopped and how one knows, a line each."""
+    return (click.unstyle(line).strip() for line in itertools.islice(_why(run, standing), 1, None))
 
 
 def _why(run: Run, standing: Part) -> Iterator[str]:
@@ -193,13 +204,15 @@ def _figures(value: Any) -> str:
 def _asked(part: Part) -> Iterator[str]:
     recording, reading = part.recording, part.reading
     yield click.style("Asked", bold=True)
-    yield "  " + safe(f"{recording.request.method} {recording.request.url}")
+    yield "  " + safe(_requested(part))
     parameters = recording.parameters if reading.parameters is None else reading.parameters
     for name, value in itertools.islice(parameters.items(), _PARAMETERS):
         yield "  " + safe(f"{_short(name)} = {_value(value, kept=recording.request.body is not None)}")
     if len(parameters) > _PARAMETERS:
         yield f"  (and {count(len(parameters) - _PARAMETERS)} more)"
-    if recording.request.body is None:
+    if part.erased is not None:
+        yield f"  {gone(part.erased)}"
+    elif recording.request.body is None:
         yield "  (the request's body was not kept)"
     if part.absent:
         yield "  " + click.style(f"not sent: {', '.join(part.absent)}", dim=True)
@@ -213,6 +226,23 @@ def _asked(part: Part) -> Iterator[str]:
         yield "  " + safe(f"outside the limits: {broken.get('parameter')} {broken.get('size')}; {broken.get('limit')}")
     for name, text in recording.tags.items():
         yield "  " + safe(f"tag {name} = {text}")
+
+
+def _requested(part: Part) -> str:
+    """The request's first line."""
+    request = part.recording.request
+    return f"{request.method} {request.url or '(erased)'}"
+
+
+def gone(erased: Erasure) -> str:
+    """That content is not there, in a line."""
+    return safe(f"erased on {moment(erased.erased_at)} by {erased.erased_by}, because: {erased.reason}")
+
+
+def tell_erasures(store: Store, recording_ids: Sequence[UUID]) -> None:
+    """Say on stderr which of these recordings have no content any more, since when and why."""
+    for recording_id, erasures in store.erasures(recording_ids).items():
+        click.echo(f"recorder: recording {recording_id}: {gone(erasures[-1])}", err=True)
 
 
 def _value(value: Any, *, kept: bool = True) -> str:
@@ -295,7 +325,7 @@ def _part(number: int, part: Part) -> Iterator[str]:
         status = "still open"
     elif ending.http_status is None and ending.captured == "truncated":
         status = "answer not recorded"
-    title = f"{number}. {recording.request.method} {recording.request.url}"
+    title = f"{number}. {_requested(part)}"
     yield click.style(safe(title), bold=True)
     yield f"   recording {recording.recording_id}, {status}" + ("" if ending is None else f", ended by {ending.ending}")
     if ending is not None:
@@ -309,6 +339,8 @@ def _part(number: int, part: Part) -> Iterator[str]:
         if call.get("earlier"):
             continue  # of a round before: the part before this one has it
         yield "   " + safe(f"calls {call.get('name') or call.get('type')}({_short(call.get('arguments') or '')})")
+    if part.erased is not None:
+        yield f"   {gone(part.erased)}"
     if reading.text:
         for line in folded(safe(reading.text, lines=True).splitlines()):
             yield f"   | {line}"
@@ -324,7 +356,7 @@ def _times(part: Part) -> Iterator[str]:
     if reading.ttft_visible_us not in (None, reading.ttft_us):
         yield f"first text after {span(reading.ttft_visible_us)}"
     if reading.longest_gap_us:
-        yield f"longest gap {span(reading.longest_gap_us)}"
+        yield f"longest gap between two events {span(reading.longest_gap_us)}"
     if reading.stalls:
         together = " together" if reading.stalls > 1 else ""
         yield f"{several(reading.stalls, 'stall')} of {span(reading.stalled_us)}{together}"

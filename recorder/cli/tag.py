@@ -18,9 +18,13 @@ __all__ = ["tag"]
 def tag(context: click.Context, run: str, notes: tuple[str, ...], *, json_: bool) -> None:
     """Note NAME=VALUE on RUN; of one name the last note holds. NAME= takes it off. Without notes: what is noted.
 
-    A recording is never changed: each note is a new fact beside it, with its time.
+    A recording is never changed: each note is a new fact beside it, with its time. What recorder masks elsewhere it
+    masks here, too.
     """
-    given = [_note(text) for text in notes]
+    from recorder import config, redact
+
+    mask = redact.Redactor(config.load().redact if notes else ()).text
+    given = [(mask(name), value and mask(value)) for name, value in map(_note, notes)]
     with open_store(context, readonly=not given) as store:
         run_id = store.run_of(store.resolve(run))
         for name, value in given:

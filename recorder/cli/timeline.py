@@ -24,10 +24,22 @@ if TYPE_CHECKING:
     from recorder.recording import Head, Reading
     from recorder.timeline import Check, Mark, Moment, State, Timeline, Track
 
-__all__ = ["lines_of", "print_lines", "print_moment", "print_timeline", "tell_moment", "tell_timeline"]
+__all__ = [
+    "KINDS",
+    "Row",
+    "how_ended",
+    "lines_of",
+    "print_lines",
+    "print_moment",
+    "print_timeline",
+    "rows_of",
+    "said_by",
+    "tell_moment",
+    "tell_timeline",
+]
 
 #: Kind of event -> its letter in the raster, and its colour.
-_KINDS: Final = {
+KINDS: Final = {
     "lifecycle": ("L", "blue"),
     "text": ("t", "green"),
     "reasoning": ("r", "magenta"),
@@ -110,7 +122,7 @@ def _poll(number: int, track: Track) -> Iterator[str]:
 
     request, status = track.recording.request, "no answer" if track.head is None else f"HTTP {track.head[1].status}"
     yield ""
-    yield click.style(safe(f"{number}. {request.method} {request.url}"), bold=True)
+    yield click.style(safe(f"{number}. {request.method} {request.url or '(erased)'}"), bold=True)
     yield safe(
         f"   recording {track.recording.recording_id}, asked at {span(track.starts_us)}: {status} after"
         f" {span(track.lasts_us)}, {track.reading.status}"
@@ -146,7 +158,7 @@ def _axis(whole: int, width: int) -> str:
 
 def _track(number: int, track: Track, width: int) -> Iterator[str]:
     request, ending = track.recording.request, track.recording.ending
-    yield click.style(safe(f"{number}. {request.method} {request.url}"), bold=True)
+    yield click.style(safe(f"{number}. {request.method} {request.url or '(erased)'}"), bold=True)
     asked = f"{several(request.body_size, 'byte')} asked at {span(track.starts_us)}"
     waited = "" if track.waited_us is None else f", {_pause(track)}"
     yield f"   recording {track.recording.recording_id}, {asked}{waited}"
@@ -203,7 +215,7 @@ def _raster(track: Track, width: int) -> Iterator[str]:
         if mark.offset is not None:
             numbers[column] += 1
     yield _axis(whole, width)
-    for kind, (letter, colour) in _KINDS.items():
+    for kind, (letter, colour) in KINDS.items():
         if kind in lanes:
             drawn = "".join(letter if number else " " for number in lanes[kind])
             yield f"{kind:>{_LABEL}} |{click.style(drawn, fg=colour)}|"
@@ -227,7 +239,7 @@ def _stalls(track: Track, whole: int, width: int) -> str:
 # -- the list ----------------------------------------------------------------------------------------------------------
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """Events in a row that have the same name and brought the same."""
 
     marks: Sequence[Mark]
@@ -235,7 +247,7 @@ class _Row(NamedTuple):
 
 
 def _listed(track: Track) -> Iterator[str]:
-    rows = list(_rows(track))
+    rows = list(rows_of(track))
     half = _ROWS // 2
     shown = rows if len(rows) <= _ROWS else [*rows[:half], *rows[-half:]]
     where = "decoded " if track.encoded else ""
@@ -250,23 +262,23 @@ def _listed(track: Track) -> Iterator[str]:
         yield _row(track, row)
 
 
-def _rows(track: Track) -> Iterator[_Row]:
+def rows_of(track: Track) -> Iterator[Row]:
     """The events, those in a row that are alike together; a stall parts them."""
     stalls = {gap.position: gap.length_us for gap in track.stalls}
     held: list[Mark] = []
     stalled: int | None = None
     for mark in track.marks:
         if held and (held[-1].name != mark.name or held[-1].what != mark.what or mark.position in stalls):
-            yield _Row(held, stalled)
+            yield Row(held, stalled)
             held, stalled = [], None
         if not held:
             stalled = stalls.get(mark.position)
         held.append(mark)
     if held:
-        yield _Row(held, stalls.get(None) if held[0].what == "end" else stalled)
+        yield Row(held, stalls.get(None) if held[0].what == "end" else stalled)
 
 
-def _row(track: Track, row: _Row) -> str:
+def _row(track: Track, row: Row) -> str:
     first, last = row.marks[0], row.marks[-1]
     number = len(row.marks)
     where = f"{first.position}" if number == 1 else f"{first.position}-{last.position}"
@@ -274,14 +286,14 @@ def _row(track: Track, row: _Row) -> str:
     offset = "" if first.offset is None else count(first.offset)
     size = sum(mark.size for mark in row.marks)
     named = safe(first.name) + (f" x{count(number)}" if number > 1 else "")
-    kind = click.style(f"{first.what:<9}", fg=_KINDS[first.what][1])
-    said = _preview(track, row)
+    kind = click.style(f"{first.what:<9}", fg=KINDS[first.what][1])
+    said = said_by(track, row)
     return (
         f"   {where:<13}{span(first.elapsed_us):>9}  {until:>9}  {offset:>12}  {count(size):>9}  {kind}  {named}{said}"
     )
 
 
-def _preview(track: Track, row: _Row) -> str:
+def said_by(track: Track, row: Row) -> str:
     """The beginning of what these events said."""
     from recorder.reader.brought import place_of
 
@@ -309,20 +321,29 @@ def _short(text: str) -> str:
 # -- how it ended ------------------------------------------------------------------------------------------------------
 
 
+def how_ended(track: Track) -> str:
+    """How the transport ended, in a sentence."""
+    ending = track.recording.ending
+    if ending is None:
+        return "It is still being recorded, or its writer died."
+    if ending.ending == "client_closed" and track.reading.complete:
+        return "The client closed the connection after the last word, as SDKs do."
+    return ENDED.get(ending.ending, "The response was read to its end.")
+
+
 def _ended(track: Track) -> Iterator[str]:
     ending = track.recording.ending
     if ending is None:
-        yield "   It is still being recorded, or its writer died."
+        yield f"   {how_ended(track)}"
         return
-    words = ENDED.get(ending.ending, "The response was read to its end.")
-    if ending.ending == "client_closed" and track.reading.complete:
-        words = "The client closed the connection after the last word, as SDKs do."
-    yield f"   ended by {ending.ending} after {span(ending.elapsed_us)}, {several(ending.wire_bytes, 'byte')}. {words}"
+    came = f"after {span(ending.elapsed_us)}, {several(ending.wire_bytes, 'byte')}"
+    yield f"   ended by {ending.ending} {came}. {how_ended(track)}"
     for link in ending.detail.get("exception", ()):
         yield safe(f"   {link.get('type')}: {link.get('message')}")
     if track.longest is not None:
         at = span(track.longest.from_us)
-        yield f"   longest gap {span(track.longest.length_us)}, from {at} to event {track.longest.position}"
+        length = span(track.longest.length_us)
+        yield f"   longest gap between two events {length}, from {at} to event {track.longest.position}"
 
 
 def _check(check: Check) -> str:
@@ -402,7 +423,7 @@ def _recording_fields(number: int, track: Track) -> dict[str, Any]:
         "recording_id": str(recording.recording_id),
         "action": track.reading.action,
         "method": recording.request.method,
-        "url": recording.request.url,
+        "url": recording.request.url or None,
         "request_bytes": recording.request.body_size,
         "starts_us": track.starts_us,
         "waited_us": track.waited_us,
@@ -449,7 +470,7 @@ def tell_moment(then: Moment, line: Timeline) -> Iterator[str]:
     for state in then.states:
         track = line.tracks[state.number - 1]
         yield ""
-        url = f"{track.recording.request.method} {track.recording.request.url}"
+        url = f"{track.recording.request.method} {track.recording.request.url or '(erased)'}"
         yield safe(f"{state.number}. {url}, {span(state.elapsed_us)} after it was sent")
         yield from _state(state, track)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from .evidence import look
 from .options import as_json, open_store, time_option
 from .output import count, json_line, safe, several
 
@@ -32,6 +33,12 @@ _SHOWN = 20
     help="Checkpoints that were kept elsewhere, one a line; - reads them from stdin.",
 )
 @click.option("--key", metavar="FILE", type=click.Path(path_type=Path), help="The public key that signed them.")
+@click.option(
+    "--evidence",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Not a store, but a file that `export --evidence` made.",
+)
 @as_json
 @click.pass_context
 def verify(
@@ -41,6 +48,7 @@ def verify(
     since: int | None,
     against: Path | None,
     key: Path | None,
+    evidence: Path | None,
     json_: bool,
 ) -> int:
     """Hold each recording against its digests: of RUN or RECORDING, or of the whole store.
@@ -49,14 +57,20 @@ def verify(
     altered, shortened, forged or lost is named, and the exit code is 1. What was erased on purpose, what is still being
     recorded and what capture saw only in part is told apart, and is no fault. Only a checkpoint that was kept elsewhere
     shows that whole recordings were taken away, or that the store was rolled back or written anew.
+
+    With --evidence FILE no store is needed: the recordings in the file, their proofs and its checkpoints are checked.
     """
     from recorder import verify as verifying
     from recorder.store.scanning import Scope
 
+    if evidence is not None:
+        if names or since is not None:
+            raise click.UsageError("an evidence file is checked whole: leave out the names and --since")
+        return look(evidence, against, key, json_=json_)
     if (names or since is not None) and against:
         raise click.UsageError("checkpoints are of the whole store: leave out the names and --since, or --against")
     if key and not against:
-        raise click.UsageError("--key belongs to --against")
+        raise click.UsageError("--key belongs to --against or --evidence")
     lines = verifying.read_lines(against, key) if against else ()
     told = _Told(json_=json_, every=bool(names))
     with open_store(context, read=False) as store:
@@ -87,7 +101,7 @@ class _Told:
         """One recording was looked at."""
         if self._json:
             if self._every or checked.verdict != "intact" or checked.missing:
-                json_line(_as_json(checked))
+                json_line(checked.to_json())
             return
         name = str(checked.recording_id or "(no id)")
         for problem in checked.problems:
@@ -130,18 +144,6 @@ _TITLES = {
     "unfinished": "Not sealed yet, being recorded or left by a writer that died:",
     "incomplete": "Intact as far as it goes, and not all of the exchange:",
 }
-
-
-def _as_json(checked: Checked) -> dict[str, Any]:
-    return {
-        "recording_id": None if checked.recording_id is None else str(checked.recording_id),
-        "verdict": str(checked.verdict),
-        "problems": [problem._asdict() for problem in checked.problems],
-        "complete": checked.complete,
-        "missing": list(checked.missing),
-        "events": checked.events,
-        "seal": None if checked.seal is None else checked.seal.hex(),
-    }
 
 
 def _sentence(summary: Summary, where: str) -> str:

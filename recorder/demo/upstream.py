@@ -1,7 +1,8 @@
 """A provider in miniature on loopback: answers the endpoints of four protocols from the bundled streams.
 
 The same requests get the same bytes in every process: no clock, no randomness, no state between requests. What a
-request asks for chooses the stream: an Assistants run by its assistant, the other protocols by their path. It exists
+request asks for chooses the stream: an Assistants run by its assistant, the other protocols by their path. Runs for the
+customers of the incident (`INCIDENT`) are answered in one of two regions, of which one cuts most of them off. It exists
 for `recorder demo` and for tests, knows nothing of recording, and checks no keys.
 """
 
@@ -20,7 +21,7 @@ from typing import Any, Final, NamedTuple
 from recorder import sse
 from recorder.demo import stream
 
-__all__ = ["ASSISTANTS", "Upstream", "upstream"]
+__all__ = ["ASSISTANTS", "INCIDENT", "Upstream", "upstream"]
 
 #: Seconds between two events of a stream.
 PACE: Final = 0.002
@@ -32,6 +33,16 @@ _SCENES: Final = {
     "audit-summary": "assistants-incomplete",
     "invoice-intake": "assistants-whitespace",
 }
+
+#: The numbers of the customers of the incident.
+INCIDENT: Final = range(4701, 4741)
+#: Where those are answered whose numbers are even, and those whose are odd.
+_REGIONS: Final = ("East US", "West Europe")
+#: Of the latter those that are divisible by this get their whole answer; the others its first events, then nothing for
+#: so many seconds, then an end that looks like any other.
+_SPARED: Final = 5
+_CUT_AFTER: Final = 30
+_SILENT: Final = 1.2
 
 #: Where tool outputs make a run go on.
 _SEQUELS: Final = {"assistants-requires-action": "assistants-tool-outputs"}
@@ -88,6 +99,8 @@ class Answer(NamedTuple):
     request_id: str
     frames: tuple[bytes, ...] = ()
     value: Any = None
+    region: str | None = None
+    silent: float = 0
 
 
 def _unknown(what: str) -> Answer:
@@ -171,7 +184,37 @@ def _create_message(body: dict[str, Any], thread_id: str) -> Answer:
 
 def _create_run(body: dict[str, Any], *_: str) -> Answer:
     known = _SCRIPT.by_assistant.get(str(body.get("assistant_id")))
-    return _unknown("such assistant") if known is None else _play(known[1], body, _begun)
+    if known is None:
+        return _unknown("such assistant")
+    customer = _customer(body)
+    return _play(known[1], body, _begun) if customer is None else _incident(known[1], customer)
+
+
+def _customer(body: dict[str, Any]) -> int | None:
+    """The customer whom the run is for, where it is one of the incident's."""
+    metadata = body.get("metadata")
+    named = str(metadata.get("customer")) if isinstance(metadata, dict) else ""
+    number = int(named) if named.isascii() and named.isdigit() and len(named) < 9 else 0
+    return number if number in INCIDENT else None
+
+
+def _incident(scene: Scene, customer: int) -> Answer:
+    """The scene with ids and metadata of the customer's own, whole or cut off by where it is answered."""
+    own = [scene.last(kind)["id"] for kind in ("thread.run", "thread.run.step", "thread.message")]
+    frames = b"\0".join(scene.frames)
+    for old in (*own, _run(scene)["thread_id"]):
+        frames = frames.replace(old.encode(), b"%s_demo%d" % (old.partition("_")[0].encode(), customer))
+    theirs = json.dumps({"customer": str(customer)}, separators=(",", ":")).encode()
+    frames = frames.replace(json.dumps(_run(scene)["metadata"], separators=(",", ":")).encode(), theirs)
+    cut = bool(customer % 2 and customer % _SPARED)
+    sent = tuple(frames.split(b"\0"))
+    return Answer(
+        200,
+        f"req_demo_{customer}",
+        frames=sent[:_CUT_AFTER] if cut else sent,
+        region=_REGIONS[customer % 2],
+        silent=_SILENT if cut else 0,
+    )
 
 
 def _submit(body: dict[str, Any], _: str, run_id: str) -> Answer:
@@ -296,8 +339,10 @@ class _Handler(BaseHTTPRequestHandler):
         answer = answer_to(self.command, self.path, body)
         self.send_response_only(answer.status)
         self.send_header("x-request-id", answer.request_id)
+        if answer.region is not None:
+            self.send_header("x-ms-region", answer.region)
         if answer.frames:
-            self._stream(answer.frames)
+            self._stream(answer.frames, answer.silent)
         else:
             data = json.dumps(answer.value, ensure_ascii=False, separators=(",", ":")).encode()
             self.send_header("content-type", "application/json")
@@ -305,8 +350,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(data)
 
-    def _stream(self, frames: tuple[bytes, ...]) -> None:
-        """One chunk an event, at an even pace counted from the first."""
+    def _stream(self, frames: tuple[bytes, ...], silent: float) -> None:
+        """One chunk an event, at an even pace counted from the first; the end follows after so many seconds."""
         self.send_header("content-type", "text/event-stream; charset=utf-8")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
@@ -315,6 +360,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(frame), frame))
             due += self.server.pace
             time.sleep(max(0.0, due - time.monotonic()))
+        time.sleep(silent)
         self.wfile.write(b"0\r\n\r\n")
 
 

@@ -6,6 +6,7 @@
     keeping    what of a file stays when the same was recorded again
     foreign    files of any kind in: cassettes, har, aimock, streams (raw event streams), each by its module
     building   recordings from what another tool kept, and what of it is unknown
+    otlp       runs as OpenTelemetry spans      spoken   what was asked and answered, as these have it
 
 A recording that was imported says so in its `end` event: `imported.from` names the tool, `imported.unknown` what it
 did not keep.
@@ -17,9 +18,10 @@ from .foreign import FORMATS, Imported, convert, import_file
 from .har import to_har
 from .keeping import same_answer
 from .lines import Entry
+from .otlp import to_otlp
 from .reading import read
 from .streams import Asked
-from .writing import Written, entries, lines_of, load, put_in_place, write
+from .writing import Written, entries, lines_of, load, put_in_place, traced, write
 
 __all__ = [
     "FORMATS",
@@ -36,5 +38,7 @@ __all__ = [
     "read",
     "same_answer",
     "to_har",
+    "to_otlp",
+    "traced",
     "write",
 ]

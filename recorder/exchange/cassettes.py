@@ -23,9 +23,6 @@ __all__ = ["is_cassette", "of_cassette", "source_of"]
 #: What none of them keeps.
 _UNKNOWN: Final = frozenset({"http_version"})
 
-#: Values that a body kept as values may hold, aliases of YAML written out.
-_MOST_VALUES: Final = 2_000_000
-
 
 def is_cassette(value: Any) -> bool:
     """Whether a parsed file looks like one of these."""
@@ -120,7 +117,7 @@ def _status(value: Any) -> tuple[int | None, str]:
 def _body(side: Mapping[str, Any]) -> tuple[bytes, bool]:
     """The body of a request or response; whether these are the bytes that went over the wire."""
     if side.get("parsed_body") is not None:  # pydantic-ai's serializer: JSON as YAML
-        return _values(side["parsed_body"]), False
+        return as_json_bytes(side["parsed_body"]), False
     if "body_type" in side:  # cassetter's TOML: JSON as text
         return _typed(side["body_type"], side.get("body_content"), as_text=True)
     body = side.get("body")
@@ -145,7 +142,7 @@ def _typed(kind: Any, content: Any, *, as_text: bool) -> tuple[bytes, bool]:
     if kind == "text":
         return _bytes(content), True
     if kind == "json":
-        return (_bytes(content) if as_text and isinstance(content, str) else _values(content)), False
+        return (_bytes(content) if as_text and isinstance(content, str) else as_json_bytes(content)), False
     raise Unfit(f"a body is of a type that recorder does not know: {str(kind)[:20]!r}")
 
 
@@ -175,20 +172,6 @@ def _bytes(value: Any) -> bytes:
     if isinstance(value, str):
         return value.encode("utf-8", "surrogatepass")
     raise Unfit("a body is neither text nor bytes")
-
-
-def _values(value: Any) -> bytes:
-    rest, count = [value], 0
-    while rest:
-        each = rest.pop()
-        count += 1
-        if count > _MOST_VALUES:
-            raise Unfit("a body is larger than any could be, once its aliases are written out")
-        if isinstance(each, Mapping):
-            rest += each.values()
-        elif isinstance(each, list):
-            rest += each
-    return as_json_bytes(value)
 
 
 def _moment(value: Any) -> int | None:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from .. import cuts, redact, sse
-from ..recording import Head, HeaderList
+from ..recording import Erasure, Event, Head, HeaderList, Recording
 from .payloads import restored
 
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -24,6 +25,8 @@ NAME: Final = re.compile(r"[^\0\r\n]+")
 MOST: Final = (1 << 63) - 1
 #: Microseconds that an exchange takes at most: fifteen digits, 31 years.
 LONGEST_US: Final = 10**15 - 1
+#: How often a recording is erased at most.
+MOST_ERASURES: Final = 1000
 
 
 class Wrong(ValueError):
@@ -66,7 +69,7 @@ def count(told: Mapping[str, Any], name: str, *, least: int = 0, most: int = MOS
 
 def weight(told: Mapping[str, Any]) -> float:
     value = told.get("weight", 1.0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= sys.float_info.max:
         raise Wrong("`weight` must be a number above 0")
     return float(value)
 
@@ -113,6 +116,41 @@ def headers(told: Any) -> HeaderList:
             raise Wrong("a header holds what none can: a line break, or no name")
         found.append((name, value))
     return tuple(found)
+
+
+def require_trusted(normalise: Iterable[str], trusted: Collection[str]) -> None:
+    """See that a rule brings no expression but these. Raises Wrong."""
+    strange = [name for name in normalise if name.startswith("/") and name not in trusted]
+    if strange:
+        raise Wrong(
+            f"`rule` brings the regular expression {strange[0][:80]!r}, which may run without end: put it into"
+            " `normalise` of your configuration if you trust the file"
+        )
+
+
+def erasures(told: Mapping[str, Any]) -> tuple[Erasure, ...]:
+    value = told.get("erased")
+    if value is None:
+        return ()
+    found: list[Erasure] = []
+    for each in value if isinstance(value, list) and 0 < len(value) <= MOST_ERASURES else [None]:
+        if not (isinstance(each, list) and len(each) == 3 and type(each[0]) is int and 0 <= each[0] <= MOST):
+            raise Wrong("`erased` must be [[us, by whom, why], …]")
+        if not all(isinstance(text, str) and VALUE.fullmatch(text) for text in each[1:]):
+            raise Wrong("`erased` must be [[us, by whom, why], …]")
+        found.append(Erasure(*each))
+    return tuple(found)
+
+
+def require_nothing_left(recording: Recording, events: Sequence[Event]) -> None:
+    """See that nothing is told of a recording that was erased but facts. Raises Wrong."""
+    if not recording.erasures:
+        return
+    request = recording.request
+    left = (request.url, request.headers, request.body, request.body_sha256, recording.salt, recording.match_key)
+    others = (recording.match_rule, recording.session, recording.trace, recording.call, recording.tags)
+    if any(left) or any(others) or request.body is not None or any(event.data or event.raw for event in events):
+        raise Wrong("it says that the recording was erased, and holds content: export it again")
 
 
 # -- payloads ----------------------------------------------------------------------------------------------------------

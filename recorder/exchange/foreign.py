@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .. import match
 from ..errors import UsageError
@@ -21,7 +21,7 @@ from ..store import Store
 from . import aimock, cassettes, har, streams
 from .building import Foreign, Maker, Unfit
 from .lines import Entry
-from .reading import Parsed, read
+from .reading import Parsed, parsed
 from .streams import Asked
 from .writing import import_, put, write
 
@@ -32,6 +32,12 @@ FORMATS: Final = ("auto", "jsonl", "har", "cassette", "aimock", "sse")
 
 #: Bytes of the largest file that is parsed in memory.
 LARGEST: Final = 256 << 20
+
+#: Collections within collections, and values with aliases written out, that a file of YAML may hold.
+DEEPEST: Final = 200
+MOST_VALUES: Final = 2_000_000
+#: Brackets in a file of JSON, those in its texts too: each may be an object of its own in memory.
+MOST_BRACKETS: Final = 8_000_000
 
 #: Nothing is said of what was asked.
 NOTHING: Final = Asked()
@@ -62,11 +68,10 @@ def import_file(
     Raises UsageError where the file is refused, and as `Store.append` does; OSError.
     """
     source = Path(path)
-    kind = _kind(source, format)
-    if kind == "jsonl":
-        return Imported("recorder", tuple(import_(store, source)))
-    found, skipped, name = _found(source, kind, asked, rule)
-    return Imported(name, tuple(put(store, found)), tuple(skipped))
+    if (kind := _kind(source, format)) == "jsonl":
+        return Imported("recorder", tuple(import_(store, source, trusted=frozenset(rule.normalise))))
+    found = look(source, format=kind, asked=asked, rule=rule)
+    return Imported(found.source, tuple(put(store, found.parsed)), found.skipped)
 
 
 def convert(
@@ -78,20 +83,38 @@ def convert(
     rule: match.Rule = match.DEFAULT,
 ) -> Imported:
     """Make a recording file for tests of what a file holds. Raises as `import_file` does."""
-    source = Path(path)
-    kind = _kind(source, format)
-    skipped: list[str] = []
-    if kind == "jsonl":
-        entries, name = list(read(source)), "recorder"
-    else:
-        found, skipped, name = _found(source, kind, asked, rule)
-        entries = [Entry(recording, [Event(*row[1:]) for row in rows]) for recording, rows in found]
+    found = look(path, format=format, asked=asked, rule=rule)
+    entries = [Entry(recording, [Event(*row[1:]) for row in rows]) for recording, rows in found.parsed]
     write(target, entries, keep=False)
-    return Imported(name, tuple(entry.recording for entry in entries), tuple(skipped))
+    return Imported(found.source, tuple(entry.recording for entry in entries), found.skipped)
+
+
+class Found(NamedTuple):
+    """What a file holds, as a store takes it; see `Imported`."""
+
+    source: str
+    parsed: list[Parsed]
+    skipped: tuple[str, ...] = ()
+
+
+def look(
+    path: str | os.PathLike[str],
+    *,
+    format: str = "auto",  # noqa: A002 (the option's name)
+    asked: Asked = NOTHING,
+    rule: match.Rule = match.DEFAULT,
+) -> Found:
+    """Read a file whole, and write nothing. Raises UsageError where it is refused; OSError."""
+    source = Path(path)
+    if (kind := _kind(source, format)) == "jsonl":
+        return Found("recorder", list(parsed(source, trusted=frozenset(rule.normalise))))
+    return _foreign(source, kind, asked, rule)
 
 
 def _kind(path: Path, given: str) -> str:
     """Which kind of file it is, by its beginning; among those of JSON and YAML its content decides."""
+    if not path.is_file():
+        raise UsageError(f"{path} is no ordinary file: only those are imported")
     if given != "auto":
         return given
     with path.open("rb") as file:
@@ -103,8 +126,8 @@ def _kind(path: Path, given: str) -> str:
     return "any"
 
 
-def _found(path: Path, kind: str, asked: Asked, rule: match.Rule) -> tuple[list[Parsed], list[str], str]:
-    """The recordings of a file that is not ours, what was skipped, and the tool that wrote it."""
+def _foreign(path: Path, kind: str, asked: Asked, rule: match.Rule) -> Found:
+    """What a file that is not ours holds."""
     size = path.stat().st_size
     if size > LARGEST:
         raise UsageError(f"{path} is of {size:,} bytes, and at most {LARGEST:,} are imported at once: cut it in parts")
@@ -115,20 +138,20 @@ def _found(path: Path, kind: str, asked: Asked, rule: match.Rule) -> tuple[list[
         else:
             name, exchanges = _read(_parsed(path, data), kind)
         maker = Maker(name, rule)
-        found: list[Parsed] = []
+        made: list[Parsed] = []
         skipped: list[str] = []
         for each in exchanges:
             if isinstance(each, har.Skipped):
                 skipped.append(str(each))
             else:
-                found.append(maker.make(each))
+                made.append(maker.make(each))
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise UsageError(f"{path} is not imported: {why}") from None
-    if not found:
+    if not made:
         why = f": {skipped[0]}" if skipped else ""
         raise UsageError(f"{path} holds no exchange to import{why}")
-    return found, skipped, name
+    return Found(name, made, tuple(skipped))
 
 
 def _one(exchange: Foreign) -> Iterable[Foreign | har.Skipped]:
@@ -157,6 +180,8 @@ def _parsed(path: Path, data: bytes) -> Any:
     if suffix == ".toml":
         return tomllib.loads(data.decode("utf-8"))
     if suffix in (".json", ".har") or data.lstrip()[:1] in (b"{", b"["):
+        if data.count(b"{") + data.count(b"[") > MOST_BRACKETS:
+            raise Unfit(f"it holds more than {MOST_BRACKETS:,} objects and lists: cut it in parts")
         try:
             return json.loads(data)
         except json.JSONDecodeError as error:
@@ -171,10 +196,35 @@ def _yaml(data: bytes) -> Any:
         raise UsageError("cassettes in YAML need PyYAML: pip install 'run-recorder[cassettes]'") from None
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        return yaml.load(data, Loader=loader)  # noqa: S506 (it is the safe loader)
+        # The C loader nests calls as the file nests values, and ends the process where these are too deep for it.
+        depth = 0
+        for event in yaml.parse(data, Loader=loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+                if depth > DEEPEST:
+                    raise RecursionError
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+        value = yaml.load(data, Loader=loader)  # noqa: S506 (it is the safe loader)
     except yaml.constructor.ConstructorError as error:
         raise Unfit(f"it holds {error.problem or 'objects'}: only plain values are read, nothing is run") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise Unfit(f"it is no YAML{where}: {getattr(error, 'problem', None) or 'damaged'}") from None
+    _require_few(value)
+    return value
+
+
+def _require_few(value: Any) -> None:
+    """Raises Unfit where the values, with aliases written out, are more than a file can hold."""
+    rest, count = [value], 0
+    while rest:
+        each = rest.pop()
+        count += 1
+        if count > MOST_VALUES:
+            raise Unfit("it is larger than any cassette, once its aliases are written out")
+        if isinstance(each, Mapping):
+            rest += each.values()
+        elif isinstance(each, list | tuple | set):
+            rest += each

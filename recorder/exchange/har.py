@@ -3,7 +3,8 @@
 An archive keeps a body decoded, when a request began and how long its parts took, but not when each event came. Ours
 adds that in members that begin with an underscore, as the specification asks
 (http://www.softwareishard.com/blog/har-12-spec/): `_recorder` of an entry says where chunks ended and when, and how
-the transport ended, so that reading it back gives the same stream.
+the transport ended, so that reading it back gives the same stream; `_eventSourceMessages` lists the events of a stream
+with their times, as Chrome's archives do. What came to no answer has the status 0 and says why in `_error`.
 
 Pure: values in and out.
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -23,12 +23,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from .. import cuts, sse
 from ..decode import decode_body
 from ..digest import payload_of
-from ..recording import Captured, Event, Head, HeaderList, Kind, Recording, Transport
+from ..recording import Captured, Ending, Event, Head, HeaderList, Kind, Recording, Transport
 from .building import Foreign, Unfit, header_list
 from .lines import Entry, ended, micros, timestamp
 
 __all__ = ["Skipped", "is_har", "of_har", "to_har"]
 
+#: Seconds since 1970 in which no calendar is any more: what is not below is no time, nor are infinities.
+_LATEST: Final = 1e12
 _ENDINGS: Final = frozenset(each.value for each in Transport)
 
 
@@ -54,7 +56,7 @@ def of_har(value: Mapping[str, Any]) -> Iterator[Foreign | Skipped]:
             yield _exchange(entry)
         except Skipped as skipped:
             yield Skipped(f"entry {number}: {skipped}")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, OverflowError, KeyError, TypeError, AttributeError) as error:
             why = str(error) if isinstance(error, Unfit) else f"it has not the form of one ({type(error).__name__})"
             raise Unfit(f"entry {number}: {why}") from None
 
@@ -104,11 +106,13 @@ def _as_recorded(foreign: Foreign, own: Mapping[str, Any]) -> Foreign:
     """With what our own archives tell besides."""
     named = own.get("unknown")
     names = named if isinstance(named, list) else []
-    unknown = foreign.unknown.union(name for name in names if isinstance(name, str))
+    chunks = _chunks(own, foreign.body)
+    listed = foreign.unknown if chunks is None else foreign.unknown - {"cuts"}
+    unknown = listed.union(name for name in names if isinstance(name, str))
     known = own.get("ending") in _ENDINGS and "ending" not in unknown
     return replace(
         foreign,
-        chunks=_chunks(own, foreign.body),
+        chunks=foreign.chunks if chunks is None else chunks,
         head_us=_microseconds(own, "head_us"),
         duration_us=_microseconds(own, "duration_us"),
         ending=own["ending"] if known else None,
@@ -166,7 +170,7 @@ def _messages(entry: Mapping[str, Any], started_at: int | None) -> list[tuple[in
     found: list[tuple[int, str, str, str]] = []
     for each in told:
         moment, data = each.get("time"), each.get("data")
-        if not isinstance(moment, int | float) or not math.isfinite(moment) or not isinstance(data, str):
+        if not isinstance(moment, int | float) or not 0 <= moment < _LATEST or not isinstance(data, str):
             return []
         elapsed = max(round(moment * 1_000_000) - started_at, found[-1][0] if found else 0)
         found.append((elapsed, str(each.get("eventName") or ""), str(each.get("eventId") or ""), data))
@@ -307,15 +311,33 @@ def _entry(entry: Entry) -> dict[str, Any]:
         own["chunks"] = _chunk_ends(events)
     if ending.captured != Captured.FULL or ending.ending != Transport.EOF:
         own["detail"] = dict(ending.detail)
-    return {
+    told = {
         "startedDateTime": timestamp(recording.started_at),
         "time": ending.elapsed_us / 1000,
-        "request": _request(recording),
-        "response": _response(head, body if plain is None else plain, ending.wire_bytes),
+        "request": _request(recording, head),
+        "response": _response(head, body if plain is None else plain, ending),
         "cache": {},
         "timings": {"send": 0, "wait": wait / 1000, "receive": (ending.elapsed_us - wait) / 1000},
-        "_recorder": own,
     }
+    if "times" not in unknown and (listed := _listed(recording.started_at, events)):
+        told["_eventSourceMessages"] = listed
+    return {**told, "_recorder": own}
+
+
+def _listed(started_at: int, events: Sequence[Event]) -> list[dict[str, Any]]:
+    """The events that an EventSource would have seen, as Chrome lists them; none where payloads are not there."""
+    dispatcher = sse.Dispatcher()
+    found: list[dict[str, Any]] = []
+    for event in events:
+        if event.kind != Kind.SSE:
+            continue
+        if event.data is None and not event.raw:
+            return []
+        if (message := dispatcher.dispatch(event.type, event.data, event.raw)) is not None:
+            moment = (started_at + event.elapsed_us) / 1_000_000
+            told = {"time": moment, "eventName": message.type, "eventId": message.id or "", "data": message.data}
+            found.append(told)
+    return found
 
 
 def _chunk_ends(events: Sequence[Event]) -> list[list[int]]:
@@ -334,12 +356,12 @@ def _chunk_ends(events: Sequence[Event]) -> list[list[int]]:
     return told
 
 
-def _request(recording: Recording) -> dict[str, Any]:
+def _request(recording: Recording, head: Head | None) -> dict[str, Any]:
     request = recording.request
     told: dict[str, Any] = {
         "method": request.method,
         "url": request.url,
-        "httpVersion": "HTTP/1.1",
+        "httpVersion": head.http_version if head else "",  # one connection speaks one version
         "cookies": [],
         "headers": _named(request.headers),
         "queryString": [
@@ -351,30 +373,36 @@ def _request(recording: Recording) -> dict[str, Any]:
     }
     if request.body:
         kind = next((value for name, value in request.headers if name.lower() == "content-type"), "")
-        told["postData"] = {"mimeType": kind, **_text(request.body)}
+        # HAR 1.2 knows no encoding here, and lets others have members that begin with an underscore.
+        told["postData"] = {"mimeType": kind, **_text(request.body, "_encoding")}
     return told
 
 
-def _response(head: Head | None, body: bytes, size: int) -> dict[str, Any]:
+def _response(head: Head | None, body: bytes, ending: Ending) -> dict[str, Any]:
     kind = (head.get("content-type") if head else None) or ""
-    return {
-        "status": head.status if head else 0,
+    content: dict[str, Any] = {"size": len(body), "mimeType": kind, **_text(body, "encoding")}
+    if head is not None and head.content_encoding and len(body) != ending.wire_bytes:
+        content["compression"] = len(body) - ending.wire_bytes
+    told = {
+        "status": ending.http_status or 0,
         "statusText": head.reason if head else "",
         "httpVersion": head.http_version if head else "",
         "cookies": [],
         "headers": _named(head.headers) if head else [],
-        "content": {"size": len(body), "mimeType": kind, **_text(body)},
+        "content": content,
         "redirectURL": (head.get("location") if head else None) or "",
         "headersSize": -1,
-        "bodySize": size,
+        "bodySize": ending.wire_bytes,
     }
+    return told if ending.http_status else {**told, "_error": ending.ending}
 
 
-def _text(body: bytes) -> dict[str, str]:
+def _text(body: bytes, encoding: str) -> dict[str, str]:
+    """The text of a body; where it is none, base64, which the member `encoding` says."""
     try:
         return {"text": body.decode("utf-8")}
     except UnicodeDecodeError:
-        return {"text": base64.b64encode(body).decode("ascii"), "encoding": "base64"}
+        return {"text": base64.b64encode(body).decode("ascii"), encoding: "base64"}
 
 
 def _named(headers: HeaderList) -> list[dict[str, str]]:

@@ -22,6 +22,8 @@ say nothing:
     base64   the payload, where it is no UTF-8 (with `raw` true: a whole frame)
     raw      a whole frame, where it is not `event: …`, `data: …` and a blank line; with `frame` round the data, too
     size     the payload's length, where the payload itself was not kept
+    erased   of a request: [[us since 1970, by whom, why], …]: its content was erased; then nothing of that is told, and
+             the end, whose payload is gone as well, has `ending` and `captured` as members
 
 A request says method, url, dialect, headers; and of the rest what cannot be had from these. An end says `ending`,
 `captured` and what else the transport told. A file with identity adds what names and seals a recording: `id`, `writer`,
@@ -163,6 +165,8 @@ def request_line(recording: Recording, recorded: int, *, identity: bool) -> byte
         told["parameters"] = list(parameters.items())
     if identity:
         told |= _identity(recording)
+    if recording.erasures:
+        told["erased"] = recording.erasures
     told["headers"] = request.headers
     body = request.body
     if request.body_sha256 is not None:
@@ -256,15 +260,17 @@ def _size(event: Event) -> int | None:
 
 
 def _end_line(event: Event, ending: Ending, derived: Ending, *, identity: bool) -> bytes:
-    if event.kind != Kind.END or event.data is None:
+    if event.kind != Kind.END:
         raise ValueError("its last event is no end")
     told = _opening(event)
+    if event.data is None:
+        told |= {"ending": ending.ending, "captured": ending.captured, "size": event.size}
     for name, known in (("status", "http_status"), ("head_us", "head_us"), ("bytes", "wire_bytes")):
         if getattr(ending, known) != getattr(derived, known):
             told[name] = getattr(ending, known)
     if identity and ending.seal is not None and ending.facts_digest is not None and ending.payload_digest is not None:
         told["digests"] = [ending.facts_digest.hex(), ending.payload_digest.hex(), ending.seal.hex()]
-    return _line(told, members(event.data))
+    return _line(told, [] if event.data is None else members(event.data))
 
 
 def derived_ending(events: Sequence[Event], head: Event | None) -> Ending:

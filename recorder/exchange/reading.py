@@ -29,7 +29,7 @@ from . import checks, lines
 from .checks import Wrong
 from .lines import Entry
 
-__all__ = ["NOBODY", "FileHead", "Ids", "Parsed", "parsed", "read", "read_head"]
+__all__ = ["NOBODY", "FileHead", "Ids", "Parsed", "parsed", "read", "read_head", "told"]
 
 #: The writer of recordings that do not say who wrote them.
 NOBODY: Final = UUID("00000000-0000-7000-8000-000000000000")
@@ -53,9 +53,9 @@ _DATA: Final = re.compile(rb'(?:\A\{|,)"data":')
 _PAYLOAD: Final = frozenset({"size", "indent", "frame", "data", "text", "base64"})
 _REQUEST: Final = _PAYLOAD | {"us", "kind", "method", "url", "dialect", "origin", "content", "weight", "rule", "key"}
 _IDENTITY: Final = frozenset({"id", "writer", "salt", "session", "trace", "call"})
-_OPENING: Final = _REQUEST | _IDENTITY | {"tags", "parameters", "headers", "sha256"}
+_OPENING: Final = _REQUEST | _IDENTITY | {"tags", "parameters", "headers", "sha256", "erased"}
 _EVENT: Final = _PAYLOAD | {"us", "kind", "cuts", "event", "raw"}
-_END: Final = _EVENT | {"status", "head_us", "bytes", "digests"}
+_END: Final = _EVENT | {"status", "head_us", "bytes", "digests", "ending", "captured"}
 _ORDER: Final = {"info": 0, "head": 1, "wire": 2, "sse": 2, "body": 2, "end": 3}
 
 
@@ -68,10 +68,15 @@ _new_event: Final = tuple.__new__  # a third of the cost of Event(...)
 
 
 class FileHead(NamedTuple):
-    """What the first line says. `newer`: the file is of a later minor version, and may hold what is not known here."""
+    """What the first line says. `newer`: the file is of a later minor version, and may hold what is not known here.
+
+    `trusted` are the normalisers that its match rules may have beside the named ones: an expression of a stranger's
+    could run without end. None trusts the file as a test's own.
+    """
 
     recorded: int
     newer: bool
+    trusted: frozenset[str] | None = None
 
 
 class Parsed(NamedTuple):
@@ -84,27 +89,56 @@ class Parsed(NamedTuple):
 # -- files -------------------------------------------------------------------------------------------------------------
 
 
-def read(path: str | os.PathLike[str], *, strict: bool = True) -> Iterator[Entry]:
+def read(
+    path: str | os.PathLike[str], *, strict: bool = True, trusted: frozenset[str] | None = None
+) -> Iterator[Entry]:
     """The recordings of a file, in its order. Raises UsageError where it is none, or damaged; OSError.
 
     `strict` also looks whether each JSON payload is JSON; without it reading takes half the time, and what is not JSON
     is replayed as it stands there. Recordings of a file without identity have no digests; a store's are made by `put`.
     """
-    place = Ids()
     with Path(path).open("rb") as file:
-        head = _head(file.readline(_LONGEST_HEAD), path)
-        number = 2
-        for segment in _segments(file, path):
-            try:
-                yield _recording(segment, head, place, strict=strict)
-            except Wrong as wrong:
-                _refuse(path, number + wrong.line, str(wrong))
-            number += segment.count(b"\n")
+        for _, entry in _read(file, path, 1, strict=strict, compare=True, trusted=trusted):
+            yield entry
 
 
-def parsed(path: str | os.PathLike[str], *, strict: bool = True) -> Iterator[Parsed]:
+def told(file: IO[bytes], path: str | os.PathLike[str], line: int) -> Iterator[tuple[bytes, Entry]]:
+    """The recordings of an open file from here on, its first line first: each with its lines as they stand there.
+
+    Nobody held the digests that it tells against anything. `line` is the number of the first line. Raises as `read`.
+    """
+    return _read(file, path, line, strict=True, compare=False, trusted=frozenset())
+
+
+def _read(
+    file: IO[bytes],
+    path: str | os.PathLike[str],
+    number: int,
+    *,
+    strict: bool,
+    compare: bool,
+    trusted: frozenset[str] | None,
+) -> Iterator[tuple[bytes, Entry]]:
+    place, known = Ids(), set[int]()
+    head = _head(file.readline(_LONGEST_HEAD), path)._replace(trusted=trusted)
+    number += 1
+    for segment in _segments(file, path):
+        try:
+            entry = _recording(segment, head, place, strict=strict, compare=compare)
+        except Wrong as wrong:
+            _refuse(path, number + wrong.line, str(wrong))
+        if entry.recording.recording_id.int in known:
+            _refuse(path, number, "a recording of that id came before: leave one")
+        known.add(entry.recording.recording_id.int)
+        yield segment, entry
+        number += segment.count(b"\n")
+
+
+def parsed(
+    path: str | os.PathLike[str], *, strict: bool = True, trusted: frozenset[str] | None = None
+) -> Iterator[Parsed]:
     """The recordings of a file as a store takes them. Raises as `read` does."""
-    for entry in read(path, strict=strict):
+    for entry in read(path, strict=strict, trusted=trusted):
         recording, rows = entry.recording, lines.rows_of(entry)
         if recording.ending is not None and recording.ending.seal is None:
             recording = replace(recording, ending=lines.digests(recording, recording.ending, rows))
@@ -204,8 +238,8 @@ class Ids:
         return UUID(int=(tick >> 12 & (1 << 48) - 1) << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0b10 << 62 | digest)
 
 
-def _recording(segment: bytes, head: FileHead, ids: Ids, *, strict: bool) -> Entry:
-    """The recording of these lines. Raises Wrong."""
+def _recording(segment: bytes, head: FileHead, ids: Ids, *, strict: bool, compare: bool = True) -> Entry:
+    """The recording of these lines; `compare` its digests with it. Raises Wrong."""
     break_ = segment.find(b"\n") + 1 or len(segment)
     told, verbatim = _told(segment[:break_], _OPENING, newer=head.newer)
     if told.get("kind") != "request":
@@ -213,7 +247,7 @@ def _recording(segment: bytes, head: FileHead, ids: Ids, *, strict: bool) -> Ent
     recording = _opened(told, verbatim, head, ids, segment)
     taken = _Events(newer=head.newer, strict=strict)
     taken.take(segment[break_:])
-    return _ended(recording, taken)
+    return _ended(recording, taken, compare=compare)
 
 
 def _told(line: bytes, known: frozenset[str], *, newer: bool) -> tuple[dict[str, Any], bytes | None]:
@@ -293,11 +327,12 @@ def _opened(told: Mapping[str, Any], verbatim: bytes | None, head: FileHead, ids
         trace=checks.optional(told, "trace"),
         call=checks.uuid(told, "call"),
         tags={name: str(value) for name, value in tags.items()},
+        erasures=checks.erasures(told),
     )
-    return _matched(told, recording)
+    return _matched(told, recording, head.trusted)
 
 
-def _matched(told: Mapping[str, Any], recording: Recording) -> Recording:
+def _matched(told: Mapping[str, Any], recording: Recording, trusted: frozenset[str] | None) -> Recording:
     """With its match rule, key and hot parameters."""
     rule: match.Rule | None = match.DEFAULT
     if "rule" in told:
@@ -305,19 +340,26 @@ def _matched(told: Mapping[str, Any], recording: Recording) -> Recording:
             rule = None if told["rule"] is None else match.Rule.from_text(json.dumps(told["rule"]))
         except RecorderError as error:
             raise Wrong(f"`rule` is no match rule: {error}") from None
+        if rule is not None and trusted is not None:
+            checks.require_trusted(rule.normalise, trusted)
     recording = replace(recording, match_rule=None if rule is None else rule.to_text())
     key = checks.hexadecimal(told, "key", 32) if "key" in told else lines.key_of(recording, rule or match.DEFAULT)
     parameters = checks.pairs(told, "parameters") if "parameters" in told else lines.hot_parameters(recording)
     return as_stored(replace(recording, match_key=key, parameters=parameters))
 
 
-def _ended(recording: Recording, taken: _Events) -> Entry:
+def _ended(recording: Recording, taken: _Events, *, compare: bool) -> Entry:
     """With its ending. Raises Wrong."""
     end = taken.end
     if end is None:
         raise Wrong("the recording has no end: the file was cut off; export it again", taken.line)
     outer = [event for event in taken.events if event.kind != _SSE]
     ending = lines.derived_ending(outer, next((event for event in outer if event.kind == Kind.HEAD), None))
+    try:
+        ending = replace(ending, **_without_data(end, taken.events[-1]))
+        checks.require_nothing_left(recording, taken.events)
+    except Wrong as wrong:
+        raise Wrong(str(wrong), taken.line) from None
     if ending.ending not in _ENDINGS or ending.captured not in _CAPTURED:
         raise Wrong("its data must say `ending` and `captured` in recorder's words", taken.line)
     ending = replace(ending, wire_bytes=ending.wire_bytes if taken.wired else taken.plain)
@@ -328,8 +370,17 @@ def _ended(recording: Recording, taken: _Events) -> Entry:
     if ending.wire_bytes > checks.MOST:
         raise Wrong("its events are larger than any could be", taken.line)
     if "digests" in end:
-        ending = _sealed(recording, ending, end["digests"], taken)
+        ending = _sealed(recording, ending, end["digests"], taken, compare=compare)
     return Entry(replace(recording, ending=ending), taken.events)
+
+
+def _without_data(end: Mapping[str, Any], row: Event) -> dict[str, Any]:
+    """What the line of an end says whose data was erased. Raises Wrong."""
+    if row.data is None:
+        return {name: checks.text(end, name, checks.TOKEN) for name in ("ending", "captured")}
+    if "ending" in end or "captured" in end:
+        raise Wrong("`ending` and `captured` stand in its data: take them out of the line")
+    return {}
 
 
 def _differing(end: Mapping[str, Any]) -> dict[str, Any]:
@@ -342,8 +393,8 @@ def _differing(end: Mapping[str, Any]) -> dict[str, Any]:
     return {name: checks.count(end, field, **form) for field, (name, form) in forms.items() if field in end}
 
 
-def _sealed(recording: Recording, ending: Ending, told: Any, taken: _Events) -> Ending:
-    """With the digests that the file tells, if they fit what it holds."""
+def _sealed(recording: Recording, ending: Ending, told: Any, taken: _Events, *, compare: bool) -> Ending:
+    """With the digests that the file tells, if they fit what it holds, or are not compared."""
     wrong = Wrong("`digests` must be three SHA-256 in hexadecimal", taken.line)
     if not isinstance(told, list) or len(told) != 3:
         raise wrong
@@ -351,10 +402,11 @@ def _sealed(recording: Recording, ending: Ending, told: Any, taken: _Events) -> 
         facts, payload, seal = (bytes.fromhex(each) for each in told)
     except (TypeError, ValueError):
         raise wrong from None
+    if not compare:
+        return replace(ending, facts_digest=facts, payload_digest=payload, seal=seal)
     ending = lines.digests(recording, ending, lines.rows_of(Entry(recording, taken.events)))
-    erased = recording.content == "full" and (taken.bare or recording.request.body is None)
     sealed = hashlib.sha256(SEAL + facts + payload).digest()
-    if facts != ending.facts_digest or seal != sealed or (payload != ending.payload_digest and not erased):
+    if facts != ending.facts_digest or seal != sealed or (payload != ending.payload_digest and not recording.erasures):
         raise Wrong(
             "the recording is not what was sealed: it was edited; export it again, or take out `id` and `digests` to"
             " import it as another one",
@@ -444,7 +496,7 @@ class _Events:
         try:
             told, verbatim = _told(line, _END if b'"kind":"end"' in line else _EVENT, newer=self._newer)
             kind = told.get("kind", _SSE)
-            if kind not in _ORDER:
+            if not isinstance(kind, str) or kind not in _ORDER:
                 raise Wrong("`kind` must be info, head, wire, body or end, or not there")
             elapsed = checks.count(told, "us", most=checks.LONGEST_US)
             if self._order == _ORDER["end"]:
@@ -475,7 +527,7 @@ class _Events:
             raise Wrong("only server-sent events have a name")
         elif kind in ("info", "head"):
             payload = checks.head_payload(payload)
-        elif kind == "end":
+        elif kind == "end" and (payload is not None or "ending" not in told):
             checks.require_end(payload)
         size = self._size(kind, type_, payload, raw, told)
         cut: bytes | None = _NO_CUTS

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import filecmp
 import os
 import secrets
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
 from uuid import UUID
 
-from ..errors import UsageError
+from ..errors import Conflict, NotFound, UsageError
 from ..recording import Recording
 from ..store import Append, Store
 from . import keeping
 from .lines import Entry, header_line, recording_lines
+from .otlp import Part, Traced
 from .reading import Parsed, parsed, read, read_head
 
-__all__ = ["Written", "entries", "import_", "lines_of", "load", "put", "put_in_place", "write"]
+__all__ = ["Written", "entries", "import_", "lines_of", "load", "put", "put_in_place", "traced", "write"]
 
 #: Bytes of a file that is taken in one go; a larger one is looked through first, and then read again.
 _AT_ONCE: Final = 64 << 20
@@ -40,9 +43,37 @@ class Written(NamedTuple):
 
 
 def entries(store: Store, recording_ids: Iterable[UUID]) -> Iterator[Entry]:
-    """These recordings of a store with all their events. Raises NotFound."""
+    """These recordings of a store with all their events.
+
+    Raises NotFound, and StoreUnavailable for a user who sees facts alone: without content it is no recording.
+    """
+    store.require_content()
     for recording_id in recording_ids:
-        yield Entry(store.recording(recording_id), list(store.events(recording_id)))
+        recording = store.recording(recording_id)
+        if not recording.request.url:  # nothing else has none
+            recording = replace(recording, erasures=store.erasures([recording_id]).get(recording_id, ()))
+        yield Entry(recording, list(store.events(recording_id)))
+
+
+def traced(store: Store, recording_ids: Iterable[UUID], running: list[UUID]) -> Iterator[Traced]:
+    """The runs that these recordings belong to, as `to_otlp` takes them; what has not ended goes into `running`.
+
+    Second records of one exchange are left out. Raises NotFound.
+    """
+    told: set[UUID] = set()
+    for recording_id in recording_ids:
+        run = store.run(recording_id)
+        if run.run_id in told:
+            continue
+        told.add(run.run_id)
+        readings = {name: stored.reading for name in store.members(run.run_id) if (stored := store.reading(name))}
+        parts = [Part(store.recording(name), readings.get(name)) for name in store.members(run.run_id)]
+        still = [each.recording.recording_id for each in parts if each.recording.ending is None]
+        running += still
+        doubles = {name for name, reading in readings.items() if "duplicate" in reading.flags}
+        kept = [each for each in parts if each.recording.recording_id not in doubles] or parts
+        if not still:
+            yield Traced(run, kept, readings.get(store.standing(run.run_id) or run.run_id))
 
 
 def write(
@@ -95,7 +126,18 @@ def _replaced(path: Path, recorded: int | None, recordings: Iterable[Entry], *, 
 
 
 def put_in_place(path: Path, pieces: Iterable[bytes]) -> bool:
-    """Write a file beside its place, then put it there; False where that would change nothing. Folders are made."""
+    """Write a file beside its place, then put it there; False where that would change nothing. Folders are made.
+
+    A link goes on leading to what it led to. What is no file (a device, a pipe) is written to and never replaced.
+    """
+    # Before links are followed: /dev/stdout may lead to a pipe, which has no name.
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as device:
+            device.writelines(pieces)
+        return True
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     made = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")
     try:
@@ -133,15 +175,33 @@ def load(path: str | os.PathLike[str], store: Store | None = None, *, strict: bo
     return into
 
 
-def import_(store: Store, path: str | os.PathLike[str], *, strict: bool = True) -> list[Recording]:
-    """Put the recordings of a file into a store, all or nothing; the recordings, in the file's order."""
+def import_(
+    store: Store, path: str | os.PathLike[str], *, strict: bool = True, trusted: frozenset[str] | None = None
+) -> list[Recording]:
+    """Put the recordings of a file into a store, all or nothing; the recordings, in the file's order.
+
+    Of a file that is too large for one transaction whole recordings are there if the process dies midway; importing it
+    again brings the others.
+    """
     if Path(path).stat().st_size > _AT_ONCE:
-        for _ in parsed(path, strict=strict):
-            pass
-        found: Iterable[Parsed] = parsed(path, strict=strict)
+        for recording, _ in parsed(path, strict=strict, trusted=trusted):
+            _require_no_other(store, recording)
+        found: Iterable[Parsed] = parsed(path, strict=strict, trusted=trusted)
     else:
-        found = list(parsed(path, strict=strict))
+        found = list(parsed(path, strict=strict, trusted=trusted))
     return put(store, found)
+
+
+def _require_no_other(store: Store, recording: Recording) -> None:
+    """Raises Conflict where the store has another recording of this id."""
+    try:
+        stored = store.recording(recording.recording_id)
+    except NotFound:
+        return
+    if stored.ending is None or recording.ending is None or stored.ending.seal != recording.ending.seal:
+        raise Conflict(
+            f"recording {recording.recording_id} is in the store already, as another one; nothing was stored"
+        )
 
 
 def put(store: Store, found: Iterable[Parsed]) -> list[Recording]:

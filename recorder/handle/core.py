@@ -16,15 +16,16 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from recorder import config, match, queries, redact, replay
+from recorder import config, match, queries, redact, replay, retention
 from recorder.detect import Notice
 from recorder.errors import RecorderError, StoreUnavailable, UsageError
 from recorder.recording import Event, Recording, Run
 from recorder.store import Listed, RunFilter, Store
 from recorder.transport import attach
 from recorder.transport.patch import Patch, patch
-from recorder.writer import Options, Stats, Writer, exits
+from recorder.writer import Ended, Options, Stats, Writer, exits
 
+from .checkpoints import Checkpoints
 from .notices import Notices
 from .readings import Readings
 from .replaying import Replay
@@ -63,6 +64,11 @@ def open(  # noqa: A001 (meant to be written with its module)
     whitespace or repeats itself; without it the log "recorder" has a warning. `detect=False` switches that off.
     `redact`: what is not stored beside credentials: a rule (`/regex/`, or a path such as `body.metadata.email`), a
     function, or several of both, see `recorder.redact.rules`.
+    `keep`: "30d" (content goes at that age), "365d whole" (everything), or both, with a comma. `max_size`: bytes, or
+    "10GiB": the oldest recordings go. Both in small steps beside the writer; without them nothing is deleted.
+    `checkpoint_file`: to which a checkpoint of all that is sealed is appended every 10 minutes (`checkpoint_every`) or
+    1,000 recordings, see docs/integrity.md; without it the log "recorder.checkpoints" has them. `checkpoint_key`: the
+    file of the Ed25519 key that signs them.
     `options`: any other setting.
     What is not given comes from RECORDER_*, recorder.toml or [tool.recorder]; RECORDER_DISABLED=1 goes before all.
 
@@ -98,14 +104,23 @@ class Handle:
         self._closed = False
         self._readings = Readings(self._open_store)
         self._redactor = redact.Redactor(settings.redact, hooks)
+        rules = retention.Rules.of(settings)
         limits = Options(
-            settings.content, self._rule, settings.queue_bytes, settings.body_limit, redactor=self._redactor
+            settings.content,
+            self._rule,
+            settings.queue_bytes,
+            settings.body_limit,
+            redactor=self._redactor,
+            min_free=settings.min_free,
+            warn_large=rules == retention.Rules(),
         )
+        self._keeper = retention.Keeper(self._open_store, rules, forget=queries.forget)
+        self._checkpoints = Checkpoints(self._open_store, settings)
         self._notices = Notices(None if settings.disabled else on_notice)
         self._writer = Writer(
             self._open_store,
             limits,
-            on_ended=self._readings.add,
+            on_ended=self._ended,
             on_notice=self._notices.add if settings.detect else None,
         )
         self._source = Source(self._writer, settings.sample, settings.tags, self)
@@ -131,6 +146,11 @@ class Handle:
         logger.info(
             "recorder writes to %s (content=%s); RECORDER_DISABLED=1 or close() stops it", where, self.settings.content
         )
+
+    def _ended(self, ended: list[Ended]) -> None:
+        self._readings.add(ended)
+        self._keeper.add(ended)
+        self._checkpoints.add(ended)
 
     def _open_store(self) -> Store:
         return Store.open(config.store_url(self._url, create=True), create=True)
@@ -251,6 +271,8 @@ class Handle:
         written = self._writer.close(left()) and self.stats.failing is None
         read = self._readings.close(left())
         self._notices.close(left())
+        self._keeper.close(left())
+        self._checkpoints.close(left())
         for replayed in replays:
             replayed.close()
         if reading is not None:
@@ -261,6 +283,8 @@ class Handle:
         self._lock = threading.Lock()
         self._readings.after_fork()
         self._notices.after_fork()
+        self._keeper.after_fork()
+        self._checkpoints.after_fork()
 
     def __enter__(self) -> Self:
         return self

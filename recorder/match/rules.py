@@ -110,7 +110,9 @@ class Rule:
             value = json.loads(text)
             version, ignore, headers = value["key"], tuple(value["ignore"]), tuple(value["headers"])
             normalise = tuple(value.get("normalise", ()))
-        except (ValueError, TypeError, KeyError, AttributeError):
+            if not all(isinstance(each, str) for each in (*ignore, *headers, *normalise)):
+                raise TypeError
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise UsageError("a stored match rule is damaged; restore the store from a copy") from None
         if version != KEY_VERSION:
             raise UsageError(f"a stored match rule is of version {version}, this is {KEY_VERSION}: upgrade recorder")

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Final
 from recorder.errors import StoreError, UsageError
 from recorder.queries.asking import Answer, LeftOut, Scope, ask, micros, slice_of
 from recorder.queries.questions import Question, find, questions
-from recorder.queries.snapshot import Snapshot, locked
+from recorder.queries.snapshot import Kept, Snapshot, locked
 from recorder.store import Store
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ __all__ = [
     "export",
     "find",
     "folder_of",
+    "forget",
+    "kept",
     "query",
     "questions",
     "slice_of",
@@ -114,6 +116,14 @@ def folder_of(url: str | os.PathLike[str]) -> Path:
     return _snapshot(url, content=False).place
 
 
+def forget(shown: str) -> list[str]:
+    """Remove the facts that are kept of the store with this URL (as it is shown); the files that went.
+
+    Other users' copies, and those on other machines, follow the store when they are asked next. Raises StoreError.
+    """
+    return Snapshot(url=shown, shown=shown).forget()
+
+
 def export(
     url: str | os.PathLike[str],
     folder: str | os.PathLike[str],
@@ -160,6 +170,11 @@ def _write(connection: duckdb.DuckDBPyConnection, select: str, path: Path) -> in
         raise StoreError(f"{path} cannot be written: {error}; make room, or name another folder") from None
     partial.replace(path)
     return int(written)
+
+
+def kept(url: str | os.PathLike[str]) -> Kept | None:
+    """What facts are kept of the store for questions; None where none are. Raises what `connect` raises."""
+    return _snapshot(url, content=False).kept()
 
 
 def _snapshot(url: str | os.PathLike[str], *, content: bool) -> Snapshot:

@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from recorder.errors import StoreError
 from recorder.queries import copying, tables
@@ -36,10 +36,10 @@ from recorder.store import locks
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["Snapshot", "locked", "place_of"]
+__all__ = ["Kept", "Snapshot", "locked", "place_of"]
 
 #: Goes up when the parts are made otherwise.
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 
 #: What DuckDB may take before it spills to its private folder: while questions are asked, and while the copy is made
 #: (there half of it costs no time).
@@ -138,6 +138,34 @@ class Snapshot:
             except _Busy:
                 raise StoreError(f"{place} is being refreshed by another process; try again") from None
 
+    def kept(self) -> Kept | None:
+        """What is kept now; None where nothing is."""
+        if not (self.place / "manifest.json").exists():
+            return None
+        size = sum(each.stat().st_size for each in self.place.rglob("*") if each.is_file())
+        manifest = self._manifest(self.place, events=False)
+        if manifest is None or self.backend == "sqlite":
+            return Kept(self.place, size, manifest is not None and not self._has_changed(manifest, events=False))
+        return Kept(self.place, size, None)
+
+    def forget(self) -> list[str]:
+        """Remove what is kept; what that was. The next question makes it anew. Raises StoreError."""
+        place = self.place
+        if not place.is_dir():
+            return []
+        try:
+            with _alone(place):
+                gone = [each for each in (*place.glob("*.duckdb*"), *place.glob("manifest.json*")) if each.is_file()]
+                for each in gone:
+                    each.unlink(missing_ok=True)
+                for left in place.glob("open-*"):
+                    shutil.rmtree(left, ignore_errors=True)
+        except _Busy:
+            raise StoreError(f"{place} is being refreshed by another process; try again") from None
+        except OSError as error:
+            raise StoreError(f"{place} cannot be removed: {error.strerror}; make it writable") from None
+        return [str(each) for each in gone]
+
     def _kept(
         self, place: Path, spare: _Spare, *, events: bool, refresh: bool, anew: bool
     ) -> duckdb.DuckDBPyConnection:
@@ -166,25 +194,23 @@ class Snapshot:
         return None if events and manifest["events"] is None else manifest
 
     def _has_changed(self, manifest: Manifest, *, events: bool) -> bool:
-        """Whether the store may be otherwise than what is kept of it, by the sums of its days.
+        """Whether the store may be otherwise than what is kept of it, by the sums of its stamps.
 
         Python's own SQLite tells that sooner than a process starts; of PostgreSQL it is not known.
         """
         if self.backend != "sqlite":
             return True
         watched = tables.watched(self.backend, _file_id(self.shown))
-        wanted = (watched.now, watched.days, watched.open)
+        wanted = (watched.now, watched.open)
         try:
             with closing(sqlite3.connect(_file_uri(self.shown), uri=True, isolation_level=None)) as source:
                 source.execute("BEGIN")
                 # The first column tells a prototype from what is there.
-                (now,), days, going_on = (
-                    [row[1:] for row in source.execute(each.there) if not row[0]] for each in wanted
-                )
+                (now,), going_on = ([row[1:] for row in source.execute(each.there) if not row[0]] for each in wanted)
         except (sqlite3.Error, ValueError):
             return True
         groups = [manifest["facts"], *([manifest["events"]] if events else [])]
-        moment = {"erased": now[1], "days": sorted([*day] for day in days)}
+        moment = {"erased": now[1], "sums": [*now[2:]]}
         return (
             manifest["identity"] != now[0]
             or any(group[name] != value for group in groups for name, value in moment.items())
@@ -255,6 +281,14 @@ class Snapshot:
                 "autoload_known_extensions": False,
             },
         }
+
+
+class Kept(NamedTuple):
+    """Where facts are kept, how many bytes they take, and whether they are those of the store now (None: not known)."""
+
+    folder: Path
+    size: int
+    current: bool | None
 
 
 class _Busy(Exception):

@@ -34,6 +34,8 @@ _LITERALS: Final[Mapping[str, str]] = MappingProxyType({"sqlite": "x'{}'", "post
 _DAY: Final = 86_400_000_000
 #: A sum of stamps must not outgrow 64 bits.
 _MODULUS: Final = 2_147_483_647
+#: So many times a stamp of a day counts: a prime's rests, which keep the product within 64 bits.
+_WEIGHT: Final = "{} % 65521"
 
 #: SQLAlchemy's type -> the prototype's value (which both databases understand), and DuckDB's type.
 _TYPES: Final = (
@@ -86,10 +88,12 @@ class Derived(NamedTuple):
 class Watched(NamedTuple):
     """What is asked of the store's database to find out what has changed.
 
-    `days`: (day, recordings, stamps), of each day the sum of the stamps modulo `modulus`. `stamps`: (recording_id, day,
-    stamp), to be narrowed by `since` (a stamp) or `on` (a day). `open`: the recordings that go on. `erased`: those that
-    were erased. `now`: text that another database has otherwise, and how often something was erased. `id` makes a
-    literal of an id's 32 hexadecimal digits.
+    `now`: text that another database has otherwise, how often something was erased, and the sums over all recordings:
+    how many there are, their stamps modulo `modulus`, and the same with each multiplied by the `weight` of its day. So
+    neither a change nor one that makes up for it on another day goes unseen. `days`: (day, recordings, stamps), the
+    sums of each day, which say where it was. `stamps`: (recording_id, day, stamp), to be narrowed by `since` (a stamp)
+    or `on` (a day). `open`: the recordings that go on. `erased`: those that were erased. `id` makes a literal of an
+    id's 32 hexadecimal digits.
     """
 
     days: Carried
@@ -101,6 +105,7 @@ class Watched(NamedTuple):
     now: Carried
     id: str
     modulus: int
+    weight: str
 
 
 def carried(backend: str, *, content: bool) -> list[Carried]:
@@ -136,6 +141,13 @@ def watched(backend: str, place: str) -> Watched:
     stamp = "coalesce(changed_at, read_at)"  # an older writer leaves it NULL
     day = f"started_at / {_DAY}"
     sums = f"{day}, count(*), CAST(sum({stamp} % {_MODULUS}) AS BIGINT) FROM readings GROUP BY 1, 2"
+    sums_of = "SELECT count(*) AS recordings, sum({0} % {1}) AS stamps, sum({0} % {1} * ({2}) % {1}) AS weighted"
+    # Apart, so that an index alone tells the former.
+    everything = " UNION ALL ".join(
+        f"{sums_of.format(column, _MODULUS, _WEIGHT.format(day))} FROM readings WHERE changed_at IS {condition}"
+        for column, condition in (("changed_at", "NOT NULL"), ("read_at", "NULL"))
+    )
+    totals = ", ".join(f"CAST(coalesce(sum({each}), 0) AS BIGINT)" for each in ("recordings", "stamps", "weighted"))
     oid = "CAST(CAST(CAST('readings' AS regclass) AS oid) AS TEXT)"
     identity = oid if backend == "postgresql" else "'" + place.replace("'", "''") + "'"
     return Watched(
@@ -151,9 +163,18 @@ def watched(backend: str, place: str) -> Watched:
         on=f" AND started_at >= {{0}} * {_DAY} AND started_at < ({{0}} + 1) * {_DAY}",
         open=_listed("open", f"{name} FROM leases", recording_id="UUID"),
         erased=_listed("erased", f"{name} FROM erasures", recording_id="UUID"),
-        now=_listed("now", f"{identity}, count(*) FROM erasures", identity="VARCHAR", erasures="BIGINT"),
+        now=_listed(
+            "now",
+            f"{identity}, (SELECT count(*) FROM erasures), {totals} FROM ({everything}) AS parts",  # noqa: S608
+            identity="VARCHAR",
+            erasures="BIGINT",
+            recordings="BIGINT",
+            stamps="BIGINT",
+            weighted="BIGINT",
+        ),
         id=_LITERALS[backend],
         modulus=_MODULUS,
+        weight=_WEIGHT.format("day"),
     )
 
 
@@ -170,8 +191,9 @@ def _listed(table: str, select: str, **columns: str) -> Carried:
 
 
 def shared(name: str) -> str:
-    """The select in analytics/_NAME.sql."""
-    return (resources.folder("analytics") / f"_{name}.sql").read_text(encoding="utf-8")
+    """The select in analytics/_NAME.sql, without its comments: DuckDB takes as long to read these as the rest."""
+    text = (resources.folder("analytics") / f"_{name}.sql").read_text(encoding="utf-8")
+    return "\n".join(line for line in text.split("\n") if not line.lstrip().startswith("--"))
 
 
 def _carried(table: Table, backend: str, *, content: bool) -> Carried:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from recorder.reader.bare import without_content, without_texts
 from recorder.reader.core import (
     VERSION,
     interpret,
@@ -13,4 +14,15 @@ from recorder.reader.core import (
     rebuild_stale,
 )
 
-__all__ = ["VERSION", "interpret", "read", "read_due", "read_due_all", "read_rows", "rebuild", "rebuild_stale"]
+__all__ = [
+    "VERSION",
+    "interpret",
+    "read",
+    "read_due",
+    "read_due_all",
+    "read_rows",
+    "rebuild",
+    "rebuild_stale",
+    "without_content",
+    "without_texts",
+]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import islice
@@ -18,10 +19,28 @@ from recorder.dialects.names import documented
 from recorder.reader.passing import Passing
 from recorder.recording import Head, Reading, Recording, Spoken, UsageQuality
 
-__all__ = ["completed", "without_payloads"]
+__all__ = [
+    "completed",
+    "facts_without_content",
+    "is_long",
+    "is_plain",
+    "omitted",
+    "setting",
+    "settings_of",
+    "stub",
+    "without_payloads",
+]
 
 #: Response headers that name the exchange for the provider's support.
 _REQUEST_IDS: Final = ("x-request-id", "request-id", "apim-request-id", "x-ms-request-id")
+
+#: Response headers that say where the provider answered: Azure's region; the data centre of Cloudflare, behind a
+#: hyphen, and of CloudFront, before one.
+_REGIONS: Final = (
+    ("x-ms-region", re.compile(r"([\w -]{1,64})")),
+    ("cf-ray", re.compile(r"\w{1,64}-([A-Z]{3})")),
+    ("x-amz-cf-pop", re.compile(r"([A-Z]{3}[0-9]{0,4})(?:-\w{1,16})?")),
+)
 
 #: A parameter's JSON text above this many bytes stays in the request's body alone.
 _LONGEST_VALUE: Final = 4096
@@ -47,9 +66,11 @@ def completed(recording: Recording, dialect: Dialect, reading: Reading, passing:
         flags.add("redacted")
     facts = {**reading.facts, **findings.facts, **_bounds(reading)}
     if not full:
-        facts = _without_content(facts, dialect, reading)
+        facts = facts_without_content(facts, dialect, reading)
     if timed and (times := passing.times(stalls)):
         facts["times"] = times
+    if region := _region(passing.head):
+        facts["region"] = region
     estimated = reading.usage_quality == UsageQuality.MISSING and "usage_bounds" in facts
     return replace(
         reading,
@@ -156,49 +177,51 @@ def _kept(recording: Recording, dialect: Dialect, reading: Reading) -> dict[str,
     full = recording.content == "full"
     if full and recording.request.body_size <= _LONGEST_VALUE:
         return parameters
-    settings = _settings(dialect, reading)
+    settings = settings_of(dialect, reading)
     return {
-        name: _omitted(value, named=full)
-        if _is_long(value) or not (full or name in settings or _is_plain(value))
+        name: omitted(value, named=full)
+        if is_long(value) or not (full or name in settings or is_plain(value))
         else value
         if full
-        else _setting(value)
+        else setting(value)
         for name, value in parameters.items()
     }
 
 
-def _settings(dialect: Dialect, reading: Reading) -> frozenset[str]:
+def settings_of(dialect: Dialect, reading: Reading) -> frozenset[str]:
     """The names of parameters that are no content. What a name means that nobody documents is not known."""
     return _SETTINGS.union(documented(dialect.name, reading.action)) - dialect.contents
 
 
-def _is_plain(value: Any) -> bool:
+def is_plain(value: Any) -> bool:
     """Whether it is a value that no text can be in."""
     return value is None or isinstance(value, (bool, int, float))
 
 
-def _setting(value: Any) -> Any:
+def setting(value: Any) -> Any:
     """A setting without what it may say to the model: the schema of an answer, and descriptions."""
     if isinstance(value, list):
-        return [_setting(each) for each in value]
+        return [setting(each) for each in value]
     if not isinstance(value, dict):
         return value
+    if (left_out := stub(value)) is not None:
+        return left_out
     return {
-        name: _omitted(each, named=False)
-        if not _is_plain(each) and (name == "description" or ("schema" in name.lower() and not isinstance(each, str)))
-        else _setting(each)
+        name: omitted(each, named=False)
+        if not is_plain(each) and (name == "description" or ("schema" in name.lower() and not isinstance(each, str)))
+        else setting(each)
         for name, each in value.items()
     }
 
 
-def _without_content(facts: Mapping[str, Any], dialect: Dialect, reading: Reading) -> dict[str, Any]:
+def facts_without_content(facts: Mapping[str, Any], dialect: Dialect, reading: Reading) -> dict[str, Any]:
     """The facts without texts of the model's, of the client's, and of error messages, which may quote both."""
-    settings = _settings(dialect, reading)
+    settings = settings_of(dialect, reading)
     kept = {name: value for name, value in facts.items() if name != "content"}
     for name, absent in (("echoed", False), ("echo_differs", True)):
         if name in kept:
             kept[name] = {
-                key: _setting(value) if key in settings else None
+                key: setting(value) if key in settings else None
                 for key, value in kept[name].items()
                 if absent or key in settings
             }
@@ -217,17 +240,27 @@ def _without_messages(value: Any) -> Any:
     }
 
 
-def _is_long(value: Any) -> bool:
+def is_long(value: Any) -> bool:
     return isinstance(value, (str, list, dict)) and len(_text(value)) > _LONGEST_VALUE
 
 
-def _omitted(value: Any, *, named: bool) -> dict[str, Any]:
+def omitted(value: Any, *, named: bool) -> dict[str, Any]:
     """What stands for a value. Its digest would give away a short text that is not to be kept, so only `named` ones."""
+    if not named and (left_out := stub(value)) is not None:
+        return left_out
     text = _text(value)
     told: dict[str, Any] = {"bytes": len(text)}
     if named:
         told["sha256"] = hashlib.sha256(text).hexdigest()
     return {"$omitted": told}
+
+
+def stub(value: Any) -> dict[str, Any] | None:
+    """What already stands for a value, without its digest; None where the value is another."""
+    told = value.get("$omitted") if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(told, dict):
+        return None
+    return {"$omitted": {name: size for name, size in told.items() if name in ("bytes", "names") and is_plain(size)}}
 
 
 def _text(value: Any) -> bytes:
@@ -242,6 +275,14 @@ def _redirected(head: Head | None) -> bool:
 def _request_id(head: Head | None) -> str | None:
     found = (head.get(name) for name in _REQUEST_IDS) if head else ()
     return next((value for value in found if value), None)
+
+
+def _region(head: Head | None) -> str | None:
+    """Where the provider answered, in its own word."""
+    if head is None:
+        return None
+    told = (form.fullmatch(head.get(name) or "") for name, form in _REGIONS)
+    return next((found[1] for found in told if found), None)
 
 
 def _group(recording: Recording, reading: Reading) -> str | None:

@@ -37,7 +37,7 @@ __all__ = [
 logger = logging.getLogger("recorder")
 
 #: Which reader made a reading; raised when a dialect or this package reads the same bytes otherwise.
-VERSION: Final = 2
+VERSION: Final = 3
 
 #: How many readings go into one transaction.
 _BATCH: Final = 64

@@ -10,6 +10,7 @@ shapes    what well-known credentials look like
 matcher   whether a pattern is in a text at all, in linear time
 screen    a quick look whether bytes may hold one, which is all that most bytes cost
 leaves    the values of a JSON text, by their bytes and paths
+hooks     a user's functions, with a deadline
 rules     Redactor: the shapes, and a user's patterns, paths and hooks, on payloads
 passage   the payloads of one recording on their way into the store, where a credential comes in pieces
 
@@ -20,9 +21,10 @@ true. Elsewhere it is `[redacted]`, and leaves the name and the place of what it
 from __future__ import annotations
 
 from .headers import keep_request_headers, keep_response_headers
+from .hooks import Hook
 from .names import credential_field, credential_header, credential_query
 from .passage import Passage
-from .rules import DEFAULT, Hook, Redactor, split
+from .rules import DEFAULT, Redactor, split
 from .shapes import REDACTED, mask
 from .urls import clean_text, clean_url, origin
 

@@ -35,8 +35,12 @@ class Matcher:
     def __call__(self, data: bytes | str) -> bool:
         if self._matches(data):
             return True
+        if data.isascii():
+            return False
         # What is no UTF-8, or has no such form, never matches, whatever the pattern.
-        return not data.isascii() and not _utf8()(data) and (isinstance(data, str) or self._matches(_latin(data)))
+        if isinstance(data, str):
+            return not _is_encodable(data)
+        return not _utf8()(data) and self._matches(_latin(data))
 
 
 def _reason(error: SchemaError) -> str:
@@ -47,6 +51,14 @@ def _reason(error: SchemaError) -> str:
 @cache
 def _utf8() -> Callable[[object], bool]:
     return SchemaValidator(core_schema.str_schema()).isinstance_python
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _latin(data: bytes) -> str:

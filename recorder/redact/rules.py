@@ -10,7 +10,9 @@ A user's rule is a text:
   values there are masked. A number becomes `null`, or 0 where that has no room.
 
 or a hook: a function that is given a payload as text and "request" or "response", and gives the texts in it that are
-not to be stored. They are masked in string values. A hook that fails, or gives anything else, withholds the payload.
+not to be stored. They are masked in string values, however these are spelled; member names and numbers stay. The
+payload is withheld where one of them is a piece of JSON (as the whole payload is), and where a hook fails, takes longer
+than 5 s, or gives anything else.
 
 Counts are kept by rule. Nothing here keeps, logs or raises what was found.
 """
@@ -19,14 +21,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, cast
 
 from ..errors import UsageError
 from ..recording import HeaderList, Recording, Request
+from .hooks import Hook, HookError, Place, Timed
 from .leaves import Leaf, Step, Unescaped, leaves, names, parse_steps
 from .matcher import Matcher
 from .screen import may_hold
@@ -34,12 +36,6 @@ from .shapes import REDACTED, Found, cover, find_shapes
 from .urls import clean_text
 
 __all__ = ["DEFAULT", "Hook", "Place", "Redactor", "apply", "split", "withheld"]
-
-logger = logging.getLogger("recorder")
-
-Place: TypeAlias = Literal["request", "response"]
-#: Given a payload as text and its place; gives the texts in it that are not to be stored.
-Hook: TypeAlias = Callable[[str, Place], Iterable[str]]
 
 _REGEX: Final = re.compile(r"(?:([^/]{1,64}):)?\s*/(.+)/(i?)", re.DOTALL)
 _ROOTS: Final[Mapping[str, str]] = {"body": "request", "response": "response", "query": "query", "headers": "headers"}
@@ -49,10 +45,13 @@ _ROOT: Final = re.compile(r"(body|response|query|headers)(?=[.\[])")
 _DOUBTED: Final = 64
 
 
+_ANCHOR: Final = re.compile(r"(?<!\[)\^|\$|\\[AzZ]")
+
+
 class _Pattern:
     """A user's regex. It is searched only where the linear engine says that it matches at all."""
 
-    __slots__ = ("_matches", "_pattern", "rule")
+    __slots__ = ("_is_free", "_matches", "_pattern", "rule")
 
     def __init__(self, rule: str, source: str, *, ignore_case: bool) -> None:
         self.rule = rule
@@ -64,8 +63,14 @@ class _Pattern:
                 f"redact rule {rule!r} is no regular expression that can be searched in linear time ({error}); write it"
                 " without look-around and back references"
             ) from None
+        # Without anchors, what matches in a part of a text matches in the text (`\b` does so at a quotation mark, too).
+        self._is_free = not _ANCHOR.search(source)
         if self._pattern.match(""):
             raise UsageError(f"redact rule {rule!r} matches nothing at all: let it match one character at least")
+
+    def may_match_within(self, data: bytes) -> bool:
+        """Whether it may match a part of these bytes, which spell nothing by escapes."""
+        return not self._is_free or self._matches(data)
 
     def spans(self, text: str) -> Iterator[tuple[int, int]]:
         """What it masks of a text. What has no (further) match is never searched: a pattern could backtrack in it."""
@@ -90,6 +95,7 @@ class Redactor:
     def __init__(self, rules: Sequence[str] = (), hooks: Sequence[Hook] = ()) -> None:
         self.rules = tuple(rules)
         self.hooks = tuple(hooks)
+        self._hooks = tuple(map(Timed, hooks))
         self._patterns: list[_Pattern] = []
         self._paths: dict[str, list[tuple[str, tuple[Step, ...]]]] = {root: [] for root in _ROOTS.values()}
         for number, rule in enumerate(self.rules, 1):
@@ -153,29 +159,37 @@ class Redactor:
                 yield Found(*text.place(start, end), pattern.rule)
 
     def _clean_own(self, data: bytes, place: Place, found: Counter[str]) -> bytes:
+        if not self._paths[place] and not self._hooks and self._is_innocent(data):
+            return data
         begin = _json_start(data)
         values = [] if begin is None else list(leaves(data, begin))
-        data = apply(data, list(self._by_pattern(data, values)), found)
+        texts = [(leaf.start, leaf.end) for leaf in values if leaf.is_text]
+        is_text = not texts and not (begin is not None and _is_json(data[begin:]))
+        places = [(0, len(data))] if is_text else texts
+        data = apply(data, list(self._by_pattern(data, places, is_json=not is_text)), found)
         for rule, steps in self._paths[place]:
             named = [Found(leaf.start, leaf.end, rule) for leaf in values if leaf.is_text and names(steps, leaf.path)]
             numbers = [leaf for leaf in values if not leaf.is_text and names(steps, leaf.path)]
             data = _without_numbers(apply(data, named, found), numbers, rule, found)
-        for hook in self.hooks:
+        for hook in self._hooks:
             try:
-                hidden = list(_hidden(hook(data.decode("utf-8", "surrogateescape"), place)))
-            except Exception as error:  # noqa: BLE001 (a user's function must not break the recording)
-                # Only the class: a message may quote the payload.
-                logger.warning("recorder: a redact hook failed (%s); the payload is withheld", type(error).__name__)
+                hidden = hook(data.decode("utf-8", "surrogateescape"), place)
+                finds = _occurrences(data, hidden, places, is_json=not is_text)
+            except HookError:
+                finds = None
+            if finds is None:
                 found["withheld"] += 1
                 return withheld(len(data))
-            data = apply(data, _occurrences(data, hidden, values), found)
+            data = apply(data, finds, found)
         return data
 
-    def _by_pattern(self, data: bytes, values: Sequence[Leaf]) -> Iterator[Found]:
-        if not self._patterns:
-            return
-        texts = [(leaf.start, leaf.end, True) for leaf in values if leaf.is_text] or [(0, len(data), False)]
-        for start, end, is_json in texts:
+    def _is_innocent(self, data: bytes) -> bool:
+        """Whether it is plain that no pattern matches: so it is with nearly every payload, which is not parsed then."""
+        plain = data.isascii() and b"\\" not in data
+        return plain and not any(pattern.may_match_within(data) for pattern in self._patterns)
+
+    def _by_pattern(self, data: bytes, places: Sequence[tuple[int, int]], *, is_json: bool) -> Iterator[Found]:
+        for start, end in places if self._patterns else ():
             for each in self.text_spans(Unescaped(data[start:end], is_json=is_json)):
                 yield Found(start + each.start, start + each.end, each.rule)
 
@@ -274,6 +288,17 @@ def _json_start(data: bytes) -> int | None:
     return begin if data[begin : begin + 1] in (b"{", b"[", b'"') else None
 
 
+def _is_json(data: bytes) -> bool:
+    """Whether it is JSON, which has no text in it then: what is no JSON is searched as a whole."""
+    try:
+        json.loads(data, parse_int=str, parse_float=str)
+    except ValueError:
+        return False
+    except RecursionError:
+        pass
+    return True
+
+
 def _without_numbers(data: bytes, numbers: Sequence[Leaf], rule: str, found: Counter[str]) -> bytes:
     """The data with other values than texts made null, or 0 where null has no room."""
     for leaf in numbers:
@@ -285,25 +310,54 @@ def _without_numbers(data: bytes, numbers: Sequence[Leaf], rule: str, found: Cou
     return data
 
 
-def _hidden(given: Iterable[str]) -> Iterator[bytes]:
-    """What a hook gave, in each form in which it may stand in a payload. Raises TypeError for what is no text."""
-    if isinstance(given, str | bytes):
-        raise TypeError("a hook gives several texts, not one")
-    for text in given:
-        if not isinstance(text, str):
-            raise TypeError("a hook gives texts")
-        forms = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]} if text else set()
-        yield from sorted(form.encode("utf-8", "surrogateescape") for form in forms)
+#: What a text has that reaches across names and values.
+_STRUCTURE: Final = re.compile(r'[{}\[\]:,"]')
 
 
-def _occurrences(data: bytes, hidden: Sequence[bytes], values: Sequence[Leaf]) -> Iterator[Found]:
-    places = [(leaf.start, leaf.end) for leaf in values if leaf.is_text] or [(0, len(data))]
-    for form in hidden:
-        for start, end in places:
-            at = data.find(form, start, end)
-            while at >= 0:
-                yield Found(at, at + len(form), "hook")
-                at = data.find(form, at + len(form), end)
+class _Place(NamedTuple):
+    """Where a text stands in a payload, and, where escapes are in it, what it spells."""
+
+    start: int
+    end: int
+    spelled: Unescaped | None
+
+
+def _occurrences(
+    data: bytes, texts: Iterable[str], places: Sequence[tuple[int, int]], *, is_json: bool
+) -> list[Found] | None:
+    """Where these texts are to be masked; None where one is a piece of the JSON, in which no value alone can be."""
+    known = [
+        _Place(start, end, Unescaped(data[start:end]) if is_json and data.find(b"\\", start, end) >= 0 else None)
+        for start, end in places
+    ]
+    finds: set[tuple[int, int]] = set()
+    for text in filter(None, texts):
+        forms = _forms(text)
+        own = {span for place in known for span in _spans(data, text, forms, place)}
+        if not own and _STRUCTURE.search(text) and any(form in data for form in forms):
+            return None
+        finds |= own
+    return [Found(*span, "hook") for span in sorted(finds)]
+
+
+def _forms(text: str) -> list[bytes]:
+    """Each form in which a text usually stands in a payload."""
+    forms = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+    return [form.encode("utf-8", "surrogateescape") for form in sorted(forms)]
+
+
+def _spans(data: bytes, text: str, forms: Sequence[bytes], place: _Place) -> Iterator[tuple[int, int]]:
+    for form in forms:
+        at = data.find(form, place.start, place.end)
+        while at >= 0:
+            yield at, at + len(form)
+            at = data.find(form, at + len(form), place.end)
+    if place.spelled is not None:
+        at = place.spelled.text.find(text)
+        while at >= 0:
+            start, end = place.spelled.place(at, at + len(text))
+            yield place.start + start, place.start + end
+            at = place.spelled.text.find(text, at + len(text))
 
 
 def _lower(steps: Sequence[Step]) -> tuple[Step, ...]:

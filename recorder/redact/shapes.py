@@ -166,7 +166,23 @@ _COOKIE_IS: Final = r"""(?:\\{0,3}["']\s{0,4}:\s{0,4}\\{0,3}["']|:[ ]?)"""
 _COOKIE_PART: Final = r"""[^\s"'\\;,]"""
 _COOKIE: Final = rf"[A-Za-z0-9_.%-]{{1,64}}={_COOKIE_PART}{{4,}}(?:;[ ]?{_COOKIE_PART}{{1,400}}){{0,50}}"
 
+#: Parameters of URLs that sign them: whoever has such a URL has what it leads to. (Signature Version 2 and 4 of AWS and
+#: those like it, Google's V4, shared access signatures of Azure.) What begins in pieces is known by the longer ones.
+_LONG_SIGNED: Final = "x-(?:amz|goog)-(?:signature|security-token)"
+_SIGNED: Final = f"(?:{_LONG_SIGNED}|signature|sig)"
+_SIGNED_IS: Final = "(?:=|%3[dD])"
+_SIGNED_BEFORE: Final = r"(?:(?<=[?&;])|(?<=u0026)|(?<=%26)|(?<=%3[fF]))"
+_SIGNATURE: Final = rf"(?=[A-Za-z_.~-]{{0,64}}[0-9%+/])[{_W}%+/=_.~-]{{16,}}"
+
+#: User and password of a URL, but for those that stand for one.
+_USER_RUN: Final = f"{_W}._~%!$&*+,;=-"
+_BEHIND_COLON: Final = r"""[^\s/@:"'\\<>{}$*?#\[\]]"""
+_STAND_IN: Final = r"(?i:(?:your[_-]?)?(?:pass(?:word|wd|phrase)?|pwd|secret|token|changeme|x{3,}|\.{3}))@"
+_USER: Final = rf"(?P<@>[{_USER_RUN}]{{0,64}}:(?!{_STAND_IN}){_BEHIND_COLON}{{3,128}})@(?=[{_W}\[])"
+_BEFORE_USER: Final = "://"
+
 _NAMES: Final = (
+    ("signed_url", rf"(?i:{_SIGNED_BEFORE}{_SIGNED}{_SIGNED_IS})(?P<@>{_SIGNATURE})"),
     ("named", rf"(?i:(?<![A-Za-z]){_NAMED}{_IS}{_SCHEME})(?P<@>{_VALUE})"),
     ("named", rf"(?i:(?<=[A-Za-z0-9][_-]){_NAMED}{_IS}{_SCHEME})(?P<@>{_VALUE})"),
     ("named", rf"(?i:authorization{_IS}basic )(?P<@>(?=[a-z0-9+/]+[A-Z])[{_W}+/]{{8,}}={{0,2}}(?![{_W}_]))"),
@@ -201,17 +217,27 @@ _BEHIND_PART: Final = 32
 
 @cache
 def _name_parts() -> re.Pattern[bytes]:
-    return re.compile(rb"uthorization|key|token|secret|passw|passphrase|cookie")
+    return re.compile(rb"uthorization|key|token|secret|passw|passphrase|cookie|sig(?:nature)?(?:=|%3d)")
+
+
+@cache
+def _may_be_open() -> re.Pattern[bytes]:
+    return re.compile(_name_parts().pattern + b"|signature|" + _BEFORE_USER.encode())
 
 
 @cache
 def _name() -> re.Pattern[bytes]:
-    return re.compile(rf"(?i:{_NAMED}|(?:set-)?cookie)(?=[\\\"'\s:=])".encode())
+    return re.compile(rf"(?i:{_NAMED}|(?:set-)?cookie|{_SIGNED})(?=[\\\"'\s:=%])".encode())
 
 
 @cache
 def _names() -> tuple[tuple[str, re.Pattern[bytes]], ...]:
     return tuple((rule, re.compile(pattern.replace("@", "value").encode())) for rule, pattern in _NAMES)
+
+
+@cache
+def _user() -> re.Pattern[bytes]:
+    return re.compile((_BEFORE_USER + _USER.replace("@>", "value>", 1)).encode())
 
 
 @cache
@@ -265,17 +291,12 @@ def _find_spelled(data: bytes) -> list[Found]:
 
 
 def _find(data: bytes) -> list[Found]:
-    found: list[Found] = []
     lower = data.lower()
-    for rule, prefix, any_case, pattern in _searches():
-        text = lower if any_case else data
-        at = text.find(prefix)
-        while at >= 0:
-            match = pattern.match(data, at)
-            if match is not None:
-                found.append(Found(*match.span("value"), rule))
-            at = text.find(prefix, at + 1 if match is None else match.end())
-    found += _find_named(data, lower)
+    found: list[Found] = []
+    for start, end in _spans(data):
+        found += _find_prefixed(data, lower, start, end)
+        found += _find_named(data, lower, start, end)
+        found += _find_users(data, start, end)
     kept: list[Found] = []
     for each in sorted(found, key=lambda one: (one.start, -one.end)):
         if not kept or each.start >= kept[-1].end:
@@ -283,10 +304,43 @@ def _find(data: bytes) -> list[Found]:
     return kept
 
 
-def _find_named(data: bytes, lower: bytes) -> Iterator[Found]:
+#: A long text is looked through window by window, so that only those with something in them are searched for each
+#: prefix; and how far beyond its window the beginning of a credential may reach.
+_WINDOW: Final = 1 << 16
+_BEYOND: Final = 512
+
+
+@cache
+def _holds() -> Matcher:
+    return Matcher(SCREEN)
+
+
+def _spans(data: bytes) -> Iterator[tuple[int, int]]:
+    """The windows in which credentials may begin."""
+    if len(data) <= 2 * _WINDOW:
+        yield 0, len(data)
+        return
+    for start in range(0, len(data), _WINDOW):
+        if _holds()(data[start : start + _WINDOW + _BEYOND]):
+            yield start, min(start + _WINDOW, len(data))
+
+
+def _find_prefixed(data: bytes, lower: bytes, start: int, end: int) -> Iterator[Found]:
+    """What begins within the window with letters of its own."""
+    for rule, prefix, any_case, pattern in _searches():
+        text, last = lower if any_case else data, end + len(prefix) - 1
+        at = text.find(prefix, start, last)
+        while at >= 0:
+            match = pattern.match(data, at)
+            if match is not None:
+                yield Found(*match.span("value"), rule)
+            at = text.find(prefix, at + 1 if match is None else match.end(), last)
+
+
+def _find_named(data: bytes, lower: bytes, start: int, end: int) -> Iterator[Found]:
     """What stands behind the name of a credential. Only where a part of such a name is, a pattern is tried."""
     tried = 0
-    for part in _name_parts().finditer(lower):
+    for part in _name_parts().finditer(lower, start, end + _BEHIND_PART):
         begin = max(tried, part.start() - _BEFORE_PART)
         name = _name().search(data, begin, part.end() + _BEHIND_PART)
         if name is None:
@@ -297,6 +351,17 @@ def _find_named(data: bytes, lower: bytes) -> Iterator[Found]:
                 tried = match.end()
                 yield Found(*match.span("value"), rule)
                 break
+
+
+def _find_users(data: bytes, start: int, end: int) -> Iterator[Found]:
+    """Users and passwords of URLs."""
+    before = _BEFORE_USER.encode()
+    at = data.find(before, start, end + len(before) - 1)
+    while at >= 0:
+        match = _user().match(data, at)
+        if match is not None:
+            yield Found(*match.span("value"), "url_password")
+        at = data.find(before, at + 1, end + len(before) - 1)
 
 
 def mask(text: str, instead: str = REDACTED) -> str:
@@ -334,10 +399,15 @@ def _before(*, escapable: bool) -> re.Pattern[bytes]:
     return re.compile((_BEFORE_ESCAPABLE if escapable else _BEFORE).encode())
 
 
+#: A parameter that signs, or user information, as far as it has come.
+_SIGNED_OPEN: Final = rf"(?i:{_LONG_SIGNED}{_SIGNED_IS}?|(?:signature|sig){_SIGNED_IS})"
+_USER_OPEN: Final = rf"{_BEFORE_USER}[{_USER_RUN}]{{0,64}}(?::{_BEHIND_COLON}{{0,128}}@?)?"
+
+
 @cache
 def _named_and_open() -> re.Pattern[bytes]:
     name = rf"""(?i:(?<![A-Za-z])(?:{_NAMED}|cookie)[\\"'\s:=]{{0,12}}{_SCHEME})"""
-    return re.compile(rf"{name}{_PLAIN}{{0,4096}}\Z".encode())
+    return re.compile(rf"(?:{name}|{_SIGNED_OPEN}){_PLAIN}{{0,4096}}\Z|{_USER_OPEN}\Z".encode())
 
 
 @cache
@@ -379,7 +449,7 @@ def _open(data: bytes, lower: bytes, start: int) -> Iterator[int]:
                 yield at
                 break
             at = text.find(prefix, at + 1)
-    if _name_parts().search(lower, start) and (named := _named_and_open().search(data, start)):
+    if _may_be_open().search(lower, start) and (named := _named_and_open().search(data, start)):
         yield named.start()
 
 
@@ -396,7 +466,9 @@ def _prefixed_screen() -> str:
 
 def _screen() -> str:
     """Whatever holds a credential matches this, or SPELLED."""
-    return rf"""{_prefixed_screen()}|(?i:{_NAMED}|cookie)\\{{0,3}}["']?\s{{0,4}}[:=]"""
+    named = rf"""(?i:{_NAMED}|cookie)\\{{0,3}}["']?\s{{0,4}}[:=]|(?i:{_SIGNED}){_SIGNED_IS}"""
+    user = rf":(?:\\{{0,4}}/){{2}}[{_USER_RUN}]{{0,64}}:{_BEHIND_COLON}{{3,128}}@"
+    return f"{_prefixed_screen()}|{named}|{user}"
 
 
 def _edges() -> str:
@@ -410,7 +482,8 @@ def _edges() -> str:
             heads += [rf'{shape.prefix(head)}["{run}]', *(f'{head[:length]}"' for length in range(2, len(head)))]
     before = r"(?:^|[^A-Za-z0-9_-]|\\[bfnrt]|\\u[0-9a-fA-F]{4})"
     named = rf"""(?i:{_NAMED}|cookie)[\\"'\s:=]{{0,12}}(?i:{_SCHEME}){_rust(_PLAIN)}*"""
-    return rf'{before}(?:{"|".join(tails)}|{named})"|"(?:{"|".join(heads)})'
+    url = rf"(?:{_SIGNED_OPEN}{_rust(_PLAIN)}*|{_USER_OPEN})"
+    return rf'{before}(?:{"|".join(tails)}|{named})"|{url}"|"(?:{"|".join(heads)})'
 
 
 #: Beginnings of prefixes that are words.

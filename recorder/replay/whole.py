@@ -103,5 +103,7 @@ def _has_length(store: Source, recording: Recording, ending: Ending) -> bool:
         return True
     heads = takewhile(lambda event: event.kind in (Kind.INFO, Kind.HEAD), store.events(recording.recording_id))
     head = next(event for event in heads if event.kind == Kind.HEAD)
-    length = Head.from_json(head.data or b"{}").get("content-length")
+    if head.data is None:  # erased
+        return False
+    length = Head.from_json(head.data).get("content-length")
     return length is not None and length.strip() == str(ending.wire_bytes)

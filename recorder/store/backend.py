@@ -137,6 +137,24 @@ class Backend(ABC):
     def take_turns(self, connection: Connection, turns: Sequence[int]) -> None:
         """Wait until no other transaction has any of these turns, and keep them until this one ends."""
 
+    def wrote(self, rows: int) -> None:  # noqa: B027 (most need not know)
+        """The transaction under way has written about so many rows, of 256 bytes, beside `insert_events`."""
+
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes that what is stored takes, without what is free to be used again."""
+
+    @abstractmethod
+    def tidy(self) -> str | None:
+        """Have nothing of what was deleted stand where the database can put it away, while writers go on.
+
+        Why that was not all done, or None.
+        """
+
+    @abstractmethod
+    def rewrite(self) -> None:
+        """Write everything anew and give back what is free. Writers wait; as much room again is needed meanwhile."""
+
     @abstractmethod
     def insert_events(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Insert rows whose positions are free; the number inserted."""
@@ -153,9 +171,10 @@ class Backend(ABC):
     def stream_events(self, connection: Connection, recording_id: UUID) -> Iterator[Sequence[tuple[Any, ...]]]:
         """All events of a recording in order, in batches: the columns of `Event` as the driver gives them.
 
-        Nothing else may be asked of the connection meanwhile.
+        Behind these, where rows are found by an index that might say otherwise, 1 if the row has that id, too. Nothing
+        else may be asked of the connection meanwhile.
         """
-        start, more = -(1 << 31), True
+        start, more = 1 - (1 << 31), True  # where there are none, the position before it is asked for
         while more:
             page, more = self.select_events(connection, recording_id, start, (), STREAM_BYTES)
             if page:
@@ -164,7 +183,7 @@ class Backend(ABC):
 
     def any_text(self, connection: Connection) -> AbstractContextManager[None]:
         """Where texts may be no UTF-8, these are read all the same while the block lasts."""
-        return contextlib.nullcontext()
+        return contextlib.nullcontext()  # pragma: no cover (PostgreSQL's are UTF-8, and SQLite has its own)
 
     @abstractmethod
     def claim(self, writer: UUID) -> None:
@@ -276,5 +295,5 @@ def _each_forked() -> Iterator[Backend]:
         yield _forking.backends.pop()
 
 
-if hasattr(os, "register_at_fork"):
+if hasattr(os, "register_at_fork"):  # pragma: no branch (Windows has no fork)
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, false, func, select
 from recorder.errors import NotFound, UsageError
 from recorder.recording import Event, Kind, Recording, Run, StoredReading
 from recorder.schema import events, readings, recordings
-from recorder.store import finding, links, lists, log, scanning
+from recorder.store import erasing, finding, links, lists, log, reaching, scanning
 from recorder.store.backend import Backend
 from recorder.store.postgresql import PostgreSQL
 from recorder.store.rows import indexable, to_reading, to_recording
@@ -254,6 +254,10 @@ class Store:
         """The recordings that are not there, but something of them is: their ids, and in which tables."""
         return scanning.orphans(self._backend)
 
+    def damage(self) -> list[str]:
+        """What SQLite finds wrong with its file, in its words; nothing of PostgreSQL, which has tools of its own."""
+        return scanning.damage(self._backend)
+
     def log_sealed(self) -> int:
         """Append every recording that was sealed and is not in the log yet; how many there were."""
         return log.log_sealed(self._backend)
@@ -261,6 +265,81 @@ class Store:
     def leaves(self) -> Iterator[tuple[UUID | None, Any]]:
         """The log from its beginning: each recording's id (None where it is none) and its leaf, unchecked."""
         return log.leaves(self._backend)
+
+    def logged_after(self, after: log.Logged | None, limit: int) -> list[log.Logged]:
+        """The next leaves of the log, those behind this one; the first where it is None."""
+        return log.logged_after(self._backend, after, limit)
+
+    # -- erasure -------------------------------------------------------------------------------------------------------
+
+    def wipe(self, wipes: Sequence[erasing.Wipe], by: str, reason: str) -> list[UUID]:
+        """Take the content of these recordings, and leave the facts; the ids of those that it was taken of.
+
+        Those that are open or on hold are left alone. One transaction. Raises StoreUnavailable.
+        """
+        return erasing.wipe(self._backend, wipes, by, reason)
+
+    def remove(self, recording_ids: Sequence[UUID], by: str, reason: str) -> list[UUID]:
+        """Take all of these recordings away but the erasures; as `wipe`."""
+        return erasing.remove(self._backend, recording_ids, by, reason)
+
+    def erasures(self, recording_ids: Collection[UUID]) -> dict[UUID, tuple[scanning.Erasure, ...]]:
+        """When these recordings were erased, by whom and why, of each the first erasure first; of others nothing."""
+        return erasing.erased(self._backend, recording_ids)
+
+    def require_content(self) -> None:
+        """Raise StoreUnavailable where this user sees facts alone (`recorder.store.roles`)."""
+        scanning.require_content(self._backend)
+
+    def erased_ids(self) -> list[UUID]:
+        """All recordings that were erased, or taken away whole."""
+        return erasing.erased_ids(self._backend)
+
+    def old(
+        self, until: int | None, after: tuple[int, UUID] | None = None, *, limit: int = 500, content: bool = False
+    ) -> list[erasing.Member]:
+        """The recordings that began before `until`, the oldest first, behind the place (time, id) `after`.
+
+        Those that were erased are left out where only `content` is to go.
+        """
+        return erasing.old(self._backend, until, after, limit, content=content)
+
+    def kin(self, run_ids: Sequence[UUID]) -> list[erasing.Member]:
+        """All recordings of these runs, with what decides whether they may go."""
+        return erasing.members(self._backend, run_ids)
+
+    def extents(self, recording_ids: Sequence[UUID]) -> dict[UUID, erasing.Extent]:
+        """How many events and bytes these recordings are."""
+        return erasing.extents(self._backend, recording_ids)
+
+    def reach(self, recording_ids: Sequence[UUID]) -> Iterator[tuple[UUID, str, UUID]]:
+        """What hangs together with each of these recordings: (it, by which link, the other)."""
+        return reaching.reach(self._backend, recording_ids)
+
+    def named(
+        self, *, tags: Sequence[tuple[str, str]] = (), threads: Sequence[str] = (), traces: Sequence[str] = ()
+    ) -> dict[UUID, str]:
+        """The recordings that ever had one of these tags, or are of these threads or traces; and which it was."""
+        return reaching.named(self._backend, tags, threads, traces)
+
+    def size(self) -> int:
+        """Bytes that what is stored takes, without what is free to be used again.
+
+        On PostgreSQL an estimate of the rows that are there and their payloads.
+        """
+        return self._backend.size()
+
+    def tidy(self) -> str | None:
+        """Have nothing of what was deleted stay where the database can put it away; why not all was done, or None."""
+        return self._backend.tidy()
+
+    def rewrite(self) -> None:
+        """Write the whole store anew, without what was deleted. Writers wait. Raises StoreUnavailable."""
+        self._backend.rewrite()
+
+    def live_values(self) -> Iterator[bytes]:
+        """Every payload and text that the store holds, as bytes: what a search of its files may find rightly."""
+        return reaching.live_values(self._backend)
 
     # -- lists ---------------------------------------------------------------------------------------------------------
 
@@ -347,5 +426,5 @@ def backend_for(
     if mark and (not rest.startswith("/") or rest == "/"):
         raise UsageError("a SQLite URL is sqlite:///relative/path or sqlite:////absolute/path")
     name = rest[1:] if mark else text
-    path = None if mark and name == ":memory:" else Path(name).absolute()
+    path = None if mark and name == ":memory:" else Path(os.path.realpath(name))
     return SQLite(path, create=create, readonly=readonly, upgrade=upgrade or migrate, as_is=as_is)

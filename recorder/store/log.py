@@ -8,7 +8,7 @@ order is (batch, recording_id) and never changes. Only who makes checkpoints wri
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, select, tuple_
@@ -19,7 +19,7 @@ from recorder.schema import endings, logged
 from recorder.store.backend import Backend
 from recorder.store.scanning import as_id
 
-__all__ = ["leaves", "log_sealed"]
+__all__ = ["Logged", "leaves", "log_sealed", "logged_after"]
 
 #: Recordings in a batch, and leaves that are read in one go.
 BATCH: Final = 1000
@@ -49,7 +49,6 @@ _LEAVES: Final[Select[Any]] = (
     select(*_COLUMNS)
     .select_from(logged)
     .order_by(literal_column("logged.batch"), literal_column("logged.recording_id"))
-    .limit(PAGE)
 )
 _LEAVES_AFTER: Final[Select[Any]] = _LEAVES.where(
     tuple_(bindparam("batch", type_=NullType()), bindparam("after", type_=NullType())) < _PLACE
@@ -79,14 +78,31 @@ def log_sealed(backend: Backend) -> int:
         after = found[-1].key
 
 
+class Logged(NamedTuple):
+    """A leaf as it is stored, unchecked: in which batch it was appended, whose it is (None: of no id), its hash."""
+
+    batch: Any
+    key: Any
+    leaf: Any
+
+    @property
+    def recording_id(self) -> UUID | None:
+        return as_id(self.key)
+
+
+def logged_after(backend: Backend, after: Logged | None, limit: int = PAGE) -> list[Logged]:
+    """The next leaves of the log, those behind this one."""
+    given = {} if after is None else {"batch": after.batch, "after": after.key}
+    page = (_LEAVES if after is None else _LEAVES_AFTER).limit(limit)
+    with backend.read() as connection:
+        return [Logged(*row) for row in connection.execute(page, given)]
+
+
 def leaves(backend: Backend) -> Iterator[tuple[UUID | None, Any]]:
     """The log from its beginning: each recording's id (None where it is none) and its leaf, as they are stored."""
-    given: dict[str, Any] = {}
-    while True:
-        with backend.read() as connection:
-            found = connection.execute(_LEAVES_AFTER if given else _LEAVES, given).all()
-        for row in found:
-            yield as_id(row.key), row.leaf
+    found: list[Logged] = []
+    while found := logged_after(backend, found[-1] if found else None):
+        for each in found:
+            yield each.recording_id, each.leaf
         if len(found) < PAGE:
             return
-        given = {"batch": found[-1].batch, "after": found[-1].key}

@@ -94,6 +94,23 @@ _MAKE_INCOMING: Final = (
 _COPY_INCOMING: Final = f"COPY recorder_incoming ({_NAMES}) FROM STDIN (FORMAT BINARY)"
 _INSERT_INCOMING: Final = f"INSERT INTO events ({_NAMES}) SELECT {_NAMES} FROM recorder_incoming ON CONFLICT DO NOTHING"  # noqa: S608
 
+#: Tables of which VACUUM takes what was erased.
+_WITH_CONTENT: Final = ("events", "recordings", "readings", "tags")
+#: Whether this user may: as their owner, or (since 17) by the right to maintain them.
+_OWNED: Final = (
+    "SELECT bool_and(pg_has_role(relowner, 'USAGE') OR "
+    "CASE WHEN current_setting('server_version_num')::int >= 170000 THEN has_table_privilege(oid, 'MAINTAIN') "
+    "ELSE false END) FROM pg_class WHERE oid IN "
+    "('events'::regclass, 'recordings'::regclass, 'readings'::regclass, 'tags'::regclass)"
+)
+#: Bytes of an event's row beside its payload, its place in the index among them; and of a recording's rows.
+_SIZE: Final = """
+    SELECT coalesce(sum(r.body_size), 0) + 4096 * count(*)
+        + coalesce(sum(CASE WHEN x.recording_id IS NULL THEN e.wire_bytes END), 0) + coalesce(sum(e.events), 0) * 120
+    FROM recordings r LEFT JOIN endings e USING (recording_id)
+    LEFT JOIN (SELECT DISTINCT recording_id FROM erasures) x USING (recording_id)
+"""
+
 _TAKE_TURNS: Final = "SELECT pg_advisory_xact_lock(turn) FROM unnest(%s::bigint[]) AS turn"
 
 _NOW: Final = sql_cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
@@ -202,6 +219,37 @@ class PostgreSQL(Backend):
         if turns:
             with _driver(connection).cursor() as cursor:
                 cursor.execute(_TAKE_TURNS, [list(turns)])
+
+    # -- room ----------------------------------------------------------------------------------------------------------
+
+    def size(self) -> int:
+        """Of the rows and their payloads as they were recorded. (The tables hold dead rows, and room for new ones.)"""
+        with self.read() as connection:
+            return int(connection.exec_driver_sql(_SIZE).scalar_one())
+
+    def tidy(self) -> str | None:
+        return self._vacuum("")
+
+    def rewrite(self) -> None:
+        told = self._vacuum("(FULL) ")
+        if told is not None:
+            raise StoreUnavailable(told)
+
+    def _vacuum(self, how: str) -> str | None:
+        """Vacuum the tables that content was in. Only their owner may; to others the server says no more than a notice.
+
+        Why it was not done, or None.
+        """
+        with self.gate, failures(self.display):
+            self.usable()
+            with self._engine.connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT")
+                if not connection.exec_driver_sql(_OWNED).scalar_one():
+                    may = "only the owner of the tables may VACUUM them"
+                    return f"{self.display}: {may}; have the owner do so, or grant MAINTAIN"
+                for name in _WITH_CONTENT:
+                    connection.exec_driver_sql(f"VACUUM {how}{name}")
+        return None
 
     # -- events --------------------------------------------------------------------------------------------------------
 
@@ -349,7 +397,7 @@ _FAILURES: Final = (
     (("40", "55P03", "57014"), "is busy: another transaction was in the way; try again"),
     (("25006",), "takes no writes: it is a standby, or set to read only; name the primary server"),
     (("28",), "does not let this user in; correct the URL"),
-    (("42501",), "does not allow this to this user; grant it"),
+    (("42501",), "does not allow this to this user; grant it, see `recorder db roles`"),
     (("58", "XX"), "has an internal or I/O error; look at the server's log"),
 )
 

@@ -38,6 +38,7 @@ __all__ = [
     "clean_json",
     "clean_rows",
     "ending_columns",
+    "erasure_columns",
     "finality",
     "indexable",
     "reading_columns",
@@ -138,10 +139,10 @@ _FINALITY: Mapping[str, int] = MappingProxyType(
 # -- into the store ----------------------------------------------------------------------------------------------------
 
 
-def recording_columns(recording: Recording) -> dict[str, Any]:
-    """The row of table `recordings`."""
+def recording_columns(recording: Recording, *, body: bool = True) -> dict[str, Any]:
+    """The row of table `recordings`; without its body where that need not be packed."""
     request = recording.request
-    body, encoding = _packed(request.body)
+    packed, encoding = _packed(request.body) if body else (None, None)
     columns = {
         "recording_id": recording.recording_id,
         "started_at": recording.started_at,
@@ -151,9 +152,9 @@ def recording_columns(recording: Recording) -> dict[str, Any]:
         "content": storable(recording.content),
         "weight": recording.weight,
         "method": storable(request.method),
-        "url": storable(request.url),
-        "headers": _json(request.headers),
-        "body": body,
+        "url": None if recording.erasures else storable(request.url),
+        "headers": None if recording.erasures else _json(request.headers),
+        "body": packed,
         "body_encoding": encoding,
         "body_size": request.body_size,
         "body_sha256": request.body_sha256,
@@ -194,6 +195,19 @@ def tag_columns(recording: Recording) -> list[dict[str, Any]]:
             "value": indexable(value),
         }
         for name, value in recording.tags.items()
+    ]
+
+
+def erasure_columns(recording: Recording) -> list[dict[str, Any]]:
+    """The rows of table `erasures` of a recording that was erased in another store."""
+    return [
+        {
+            "recording_id": recording.recording_id,
+            "erased_at": erasure.erased_at,
+            "erased_by": storable(erasure.erased_by),
+            "reason": storable(erasure.reason),
+        }
+        for erasure in recording.erasures
     ]
 
 

@@ -19,26 +19,34 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, bindparam, func
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.types import NullType
 
+from recorder.errors import StoreUnavailable
+from recorder.recording import Erasure
 from recorder.schema import endings, erasures, events, leases, logged, readings, recordings, tags
 from recorder.store.backend import Backend
 
-__all__ = ["EVERYTHING", "Erasure", "Note", "Scanned", "Scope", "Unreadable", "orphans", "scan"]
+__all__ = [
+    "EVERYTHING",
+    "Erasure",
+    "Note",
+    "Scanned",
+    "Scope",
+    "Unreadable",
+    "orphans",
+    "require_content",
+    "scan",
+    "sees_facts_alone",
+]
 
 #: Recordings, and bytes of their requests, that are read in one transaction.
 GROUP: Final = 200
 GROUP_BYTES: Final = 8 << 20
+#: Tables of a few rows for each recording, which SQLite checks in no time.
+_LOOKED_UP: Final = (recordings, endings, tags, erasures, logged, readings, leases)
+_COUNTS: Final = ("SELECT count(*) FROM events", "SELECT count(*) FROM events NOT INDEXED")
 
 
 class Unreadable(Exception):
     """Events that cannot be read: a column holds what none can, or the file is damaged."""
-
-
-class Erasure(NamedTuple):
-    """That content was erased on purpose: when (microseconds UTC), by whom, why."""
-
-    erased_at: int
-    erased_by: str
-    reason: str
 
 
 class Note(NamedTuple):
@@ -51,12 +59,11 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """What the store holds of one recording. `pages` reads its events, the columns of `Event`, while no other recording
-    was asked for.
+    """What the store holds of one recording. `pages` reads its events while no other recording was asked for: the
+    columns of `Event`, and behind them whether the row has the id that its index says, where that might not be so.
 
     `recording_id` is None where the row's key is no id. `row` and `ending` are columns by name; `ending` is None where
-    there is none. `leaf` is the log's,
-    None where it is not logged. `flags` are its reading's.
+    there is none. `leaf` is the log's, None where it is not logged. `flags` are its reading's.
     """
 
     recording_id: UUID | None
@@ -112,7 +119,11 @@ _READINGS: Final = _between(readings, "flags")
 
 
 def scan(backend: Backend, scope: Scope) -> Iterator[Scanned]:
-    """What the store holds of each recording in the scope, in the order of the ids."""
+    """What the store holds of each recording in the scope, in the order of the ids.
+
+    Raises StoreUnavailable for a user who sees facts alone: content that is withheld would seem to have been taken.
+    """
+    require_content(backend)
     if scope.ids is not None:
         for recording_id in sorted(scope.ids):
             with backend.read() as connection:
@@ -129,6 +140,21 @@ def scan(backend: Backend, scope: Scope) -> Iterator[Scanned]:
             for first, last in spans:
                 yield from _group(backend, connection, first, last)
         after = found[-1]
+
+
+def require_content(backend: Backend) -> None:
+    """Raise StoreUnavailable for a user who sees facts alone."""
+    with backend.read() as connection:
+        if sees_facts_alone(backend, connection):
+            raise StoreUnavailable(f"{backend.display} shows this user facts alone; ask as a member of recorder_reader")
+
+
+def sees_facts_alone(backend: Backend, connection: Connection) -> bool:
+    """Whether views stand for the tables (`recorder.store.roles`): content is missing in them, whatever there is."""
+    if backend.name != "postgresql":
+        return False
+    kind = connection.exec_driver_sql("SELECT relkind FROM pg_class WHERE oid = 'recordings'::regclass").scalar()
+    return bool(kind == "v")
 
 
 def _next_keys(connection: Connection, after: Any, since: int | None) -> list[Any]:
@@ -205,6 +231,25 @@ def as_id(key: Any) -> UUID | None:
     if isinstance(key, UUID):
         return key
     return UUID(bytes=key) if isinstance(key, bytes) and len(key) == 16 else None
+
+
+def damage(backend: Backend) -> list[str]:
+    """Where indexes and their tables differ in SQLite, in its words (of PostgreSQL nothing): who reads a table must
+    come upon the same as who finds its rows by an index.
+
+    Of events only how many there are is compared: `scan` holds each that the index leads to against its own row.
+    """
+    if backend.name != "sqlite":
+        return []
+    with backend.read() as connection:
+        said = [text for table in _LOOKED_UP for text in _said(connection, table.name)]
+        indexed, there = (connection.exec_driver_sql(statement).scalar_one() for statement in _COUNTS)
+    return said + [f"{there:,} rows in table events, and {indexed:,} in its index"] * (indexed != there)
+
+
+def _said(connection: Connection, table: str) -> Iterator[str]:
+    rows = connection.exec_driver_sql(f"PRAGMA integrity_check({table})").scalars()
+    return (text for text in map(str, rows) if text != "ok")
 
 
 def orphans(backend: Backend) -> dict[UUID | None, set[str]]:

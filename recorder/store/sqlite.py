@@ -19,6 +19,7 @@ import sqlite3
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from itertools import chain, starmap
 from pathlib import Path
@@ -31,10 +32,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool, StaticPool
 
 from recorder import migrate, schema
-from recorder.errors import NotAStore, NotFound, RecorderError, SchemaMismatch, StoreError, StoreUnavailable
+from recorder.errors import NotAStore, NotFound, RecorderError, SchemaMismatch, StoreUnavailable
 from recorder.recording import Event, Row
-from recorder.store import locks
+from recorder.store import locks, surely
 from recorder.store.backend import Backend
+from recorder.store.refusals import failure
 from recorder.store.statements import OPEN_LEASES, event_page, insert_missing
 from recorder.store.values import Lease
 
@@ -84,6 +86,16 @@ def _page(kinds: int) -> str:
     return str(event_page(kinds).compile(dialect=_DIALECT))
 
 
+#: All events of a recording as their rows have them, and behind whether the row has that id, too: the index, which has
+#: columns of its own that might say otherwise, is asked for places alone.
+_STREAM: Final = (
+    "SELECT own.position, own.kind, own.elapsed_us, own.type, own.data, own.raw, own.size, own.cuts,"
+    " own.recording_id IS events.recording_id "
+    "FROM events JOIN events AS own ON own.rowid = events.rowid "
+    "WHERE events.recording_id = ? AND events.position >= ? ORDER BY events.position"
+)
+
+
 class SQLite(Backend):
     """A store in a SQLite file, or in memory where `path` is None (for tests: one process, one connection)."""
 
@@ -108,6 +120,11 @@ class SQLite(Backend):
         self._writing = threading.RLock()
         self._holds: dict[UUID, locks.Hold | None] = {}
         self._pages = 0
+        #: Whether some of the WAL may not be on the disk: see `surely`. A WAL that is found may be so from before.
+        self._doubtful = False
+        self._inherited = False
+        #: Which file the WAL of the open file is, once there is one.
+        self._log: tuple[int, int] | None = None
         self._engine = self._new_engine()
         try:
             with self.gate, self._writing, self._failures():
@@ -146,7 +163,10 @@ class SQLite(Backend):
                     yield connection
                     connection.commit()
                     self._pages += 8
-                self._checkpoint_if_due()
+                self._log = self._log or self._log_there()
+                done = self._checkpoint_if_due()
+            if not done:
+                self._drop()
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -176,23 +196,15 @@ class SQLite(Backend):
             yield
         except RecorderError:
             raise
+        except UnicodeDecodeError as error:  # SQLite quotes its schema where that is damaged
+            self._drop()
+            raise failure(self.display, sqlite3.DatabaseError("Could not decode")) from error
         except (DBAPIError, sqlite3.Error, OSError) as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
+            if getattr(cause, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL):
+                self._doubtful = True
             self._drop()
-            raise self._failure(cause) from cause
-
-    def _failure(self, cause: BaseException | None) -> StoreError:
-        where = self.display
-        if isinstance(cause, OSError):
-            about = cause.strerror or type(cause).__name__
-            return StoreUnavailable(f"{where}: {about}: {cause.filename}; make the folder and the files writable")
-        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-        for codes, kind, text in _FAILURES:
-            if code in codes:
-                return kind(f"{where} {text}")
-        if str(cause).startswith("Could not decode"):  # the rest of the message quotes it
-            return StoreError(f"{where} holds a text that is no UTF-8; `recorder verify` names where")
-        return StoreError(f"{where}: SQLite says: {cause}; look at the disk, and at who else uses the file")
+            raise failure(self.display, cause) from cause
 
     def take_turns(self, connection: Connection, turns: Sequence[int]) -> None:
         """Nothing to do: who writes, writes alone."""
@@ -205,7 +217,7 @@ class SQLite(Backend):
         for start in range(0, len(rows), _AT_ONCE):
             batch = rows[start : start + _AT_ONCE]
             inserted += driver.execute(_insert_events(len(batch)), list(chain.from_iterable(batch))).rowcount
-        self._pages += len(rows) // 16 + 1
+        self._pages += max(len(rows) // 16, sum(row[7] for row in rows) >> 12) + 1
         return inserted
 
     def select_events(
@@ -221,9 +233,11 @@ class SQLite(Backend):
         return found, False
 
     def stream_events(self, connection: Connection, recording_id: UUID) -> Iterator[Sequence[tuple[Any, ...]]]:
-        cursor = _driver(connection).execute(_page(0), (recording_id.bytes, _FIRST))
+        cursor = _driver(connection).execute(_STREAM, (recording_id.bytes, _FIRST))
         while batch := cursor.fetchmany(_AT_A_TIME):
             yield batch
+            if len(batch) < _AT_A_TIME:
+                return
 
     @contextlib.contextmanager
     def any_text(self, connection: Connection) -> Iterator[None]:
@@ -310,6 +324,7 @@ class SQLite(Backend):
         if self.path is not None:
             self._claim_again()
         if found.empty or migrate.require(found, self.display):
+            self._make_sure()
             with self._locked(WRITE_WAIT):
                 found = self._look()
                 if found.empty:
@@ -329,6 +344,8 @@ class SQLite(Backend):
         if not stat.S_ISREG(status.st_mode):
             raise NotAStore(f"{path} is not a file; name the store's file in it")
         self._identity = status.st_dev, status.st_ino
+        self._log = None
+        self._inherited = self._beside("-wal").exists()
 
     def _claim_again(self) -> None:
         """See that the lock files are where others look for them; they may have been deleted with the store."""
@@ -436,19 +453,100 @@ class SQLite(Backend):
     def _return(self) -> None:
         """Leave a file that was moved or deleted, which nobody would find again, and begin at the old place."""
         if self._displaced():
+            if self._log is not None and self._log == self._log_there():
+                raise StoreUnavailable(
+                    f"another file was put in the place of {self.display} while it was in use, and the log of the one "
+                    "before still lies beside it, which SQLite would apply to it: end all programs that use the store, "
+                    "move the files that end in -wal and -shm away, and start them again"
+                )
             self._drop()
             self._prepare()
             self.epoch += 1
+        self._make_sure()
+
+    def _log_there(self) -> tuple[int, int] | None:
+        """Which file lies there as the WAL of a store that is there; None where there is none."""
+        if self.path is None or not self.path.exists():
+            return None
+        try:
+            status = self._beside("-wal").stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _make_sure(self) -> None:
+        """See that what is in the WAL is on the disk, before anything is built on it."""
+        if self.path is not None and not self.readonly and (self._doubtful or self._inherited):
+            with self._locked(WRITE_WAIT):
+                self._write_again()
+
+    def _write_again(self) -> None:
+        with self._engine.connect() as connection:
+            # Whoever is no recorder may write to the WAL without our lock, but not without SQLite's.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            surely.write_again(self._beside("-wal"))
+        self._doubtful = self._inherited = False
 
     # -- closing and tidying -------------------------------------------------------------------------------------------
 
-    def _checkpoint_if_due(self) -> None:
+    def _checkpoint_if_due(self) -> bool:
+        """Copy the WAL into the database, if it is time; False where that failed (a full disk, say).
+
+        What was committed is durable all the same, and whoever committed it must not be told otherwise.
+        """
         if self._pages < CHECKPOINT_PAGES or self.path is None:
-            return
-        with self._engine.connect() as connection:
-            _, pages_in_wal, copied = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+            return True
+        try:
+            with self._engine.connect() as connection:
+                _, pages_in_wal, copied = connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)").one()
+        except DBAPIError:
+            return False
         # What a reader still needs stays; the next try is due when as much again has come in.
         self._pages = 0 if pages_in_wal == copied else min(pages_in_wal - copied, CHECKPOINT_PAGES // 2)
+        return True
+
+    # -- room ----------------------------------------------------------------------------------------------------------
+
+    def wrote(self, rows: int) -> None:
+        self._pages += rows // 16
+
+    def size(self) -> int:
+        with self.read() as connection:
+            pages, free, size = (
+                connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return int((pages - free) * size)
+
+    def tidy(self) -> str | None:
+        """What is deleted is overwritten (`secure_delete`); but the WAL keeps older pages until it is emptied."""
+        if self.path is None:
+            return None
+        deadline = time.monotonic() + WRITE_WAIT
+        while True:
+            with self.gate, self._writing, self._failures():
+                self.usable()
+                self._return()
+                with self._locked(WRITE_WAIT), self._engine.connect() as connection:
+                    connection.exec_driver_sql("PRAGMA busy_timeout=1000")
+                    busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+                    connection.exec_driver_sql(f"PRAGMA busy_timeout={BUSY_MS}")
+                    if not busy:
+                        surely.settle(self._beside("-wal"))  # SQLite leaves the new length of it to chance
+            if not busy:
+                self._pages = 0
+                return None
+            if time.monotonic() > deadline:
+                return f"{self._beside('-wal')} still holds older pages: a program reads from the store; try again"
+            time.sleep(0.05)
+
+    def rewrite(self) -> None:
+        with self.gate, self._writing, self._failures():
+            self.usable()
+            self._return()
+            with self._locked(WRITE_WAIT), self._engine.connect() as connection:
+                connection.exec_driver_sql("VACUUM")
+                self._pages = CHECKPOINT_PAGES
 
     def disconnect(self) -> None:
         if self.path is not None or self.closed:
@@ -465,6 +563,9 @@ class SQLite(Backend):
                 # The last connection that closes copies the WAL into the database: a checkpoint like any other.
                 with contextlib.suppress(StoreUnavailable, OSError):
                     stack.enter_context(self._locked(CLOSE_WAIT))
+                if self._doubtful:
+                    with contextlib.suppress(Exception):  # the next to write tries again
+                        self._write_again()
             with contextlib.suppress(Exception):  # what cannot be closed in order is left to the operating system
                 self._engine.dispose()
             stack.close()
@@ -503,26 +604,3 @@ def _driver(connection: Connection) -> sqlite3.Connection:
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver
-
-
-#: What a primary result code of SQLite means for the user (sqlite.org/rescode.html).
-_FAILURES: Final[tuple[tuple[set[int], type[StoreError], str], ...]] = (
-    (
-        {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED},
-        StoreUnavailable,
-        "is locked by another program; end it, or try again",
-    ),
-    ({sqlite3.SQLITE_FULL}, StoreUnavailable, "cannot grow: the disk is full; make room"),
-    ({sqlite3.SQLITE_IOERR}, StoreUnavailable, "cannot be read or written: an I/O error; look at the disk"),
-    (
-        {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH},
-        StoreUnavailable,
-        "cannot be opened for this: the file or its folder is not readable and writable for this user",
-    ),
-    ({sqlite3.SQLITE_NOTADB}, NotAStore, "is not a SQLite database; name another file"),
-    (
-        {sqlite3.SQLITE_CORRUPT},
-        StoreError,
-        "is damaged; keep a copy of it, and restore the last good one",
-    ),
-)

@@ -30,7 +30,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from recorder.recording import Kind, Status
-from recorder.schema import Id, endings, events, leases, readings, recordings, tags
+from recorder.schema import Id, endings, erasures, events, leases, readings, recordings, tags
 
 __all__ = ["OPEN_LEASES", "Statements", "event_page", "id_parameter", "recording_rows"]
 
@@ -116,6 +116,7 @@ class Statements:
         self.recording: Insert = insert_missing(recordings, database)
         self.tag: Insert = insert_missing(tags, database)
         self.ending: Insert = insert_missing(endings, database)
+        self.erasure: Insert = insert_missing(erasures, database)
         #: `recording_id`, `writer`, `expires_at`: a lease, unless the recording has ended.
         self.lease: Insert = insert_missing(leases, database).from_select(
             ["recording_id", "writer", "expires_at"], _lease()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
 from recorder.recording import Ending, Recording, Row, Run, StoredReading
 
-__all__ = ["Append", "Lease", "Linked", "Listed", "RunFilter"]
+__all__ = ["Append", "Lease", "Linked", "Listed", "RunFilter", "path_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +86,9 @@ class Linked:
     previous: Run | None = None
     following: tuple[Run, ...] = ()
     thread: tuple[Run, ...] = ()
+
+
+def path_of(url: str) -> Path | None:
+    """The file behind the URL of an opened store; None where it is in memory or on a server."""
+    name = url.removeprefix("sqlite:///")
+    return None if name in (url, ":memory:") else Path(name)

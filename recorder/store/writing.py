@@ -11,19 +11,20 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import Connection, select
+from sqlalchemy import BindParameter, Connection, bindparam, select
 
 from recorder.errors import Conflict
 from recorder.recording import Kind, Recording, Row, StoredReading
-from recorder.schema import endings, events, recordings
+from recorder.schema import endings, erasures, events, readings, recordings
 from recorder.store.backend import Backend
 from recorder.store.placing import Family, families, settle
 from recorder.store.rows import (
     clean_rows,
     ending_columns,
+    erasure_columns,
     reading_columns,
     recording_columns,
     tag_columns,
@@ -32,10 +33,23 @@ from recorder.store.rows import (
 from recorder.store.statements import Statements, recording_rows
 from recorder.store.values import Append
 
-__all__ = ["Writing"]
+__all__ = ["Writing", "turn_of"]
 
 #: Recordings that are begun in one statement: their columns take ten times the memory that their streams do.
 _AT_ONCE = 32
+
+# Made once: to put them together takes longer than to ask.
+_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
+_ERASED_AND_READ: Final = (
+    select(readings.c.recording_id)
+    .join(erasures, erasures.c.recording_id == readings.c.recording_id)
+    .where(readings.c.recording_id.in_(_IDS), readings.c.reader_version > 0)
+)
+_ERASED_BEFORE: Final = (
+    select(erasures.c.recording_id, erasures.c.reason)
+    .where(erasures.c.recording_id.in_(_IDS))
+    .order_by(erasures.c.erased_at.desc())
+)
 
 _OTHER_WRITER = "another writer closed it, or wrote it; nothing of this append was stored"
 
@@ -53,9 +67,13 @@ class Writing:
     def append(self, batch: Sequence[Append]) -> None:
         """Store the batch in one transaction. Raises Conflict, StoreUnavailable; then nothing of it was stored."""
         opened = [append.recording for append in batch if append.recording]
+        # Who records draws a new id; what comes with its end may have been here before.
+        whole = [append.recording for append in batch if append.recording and append.ending]
         rows = clean_rows([*chain.from_iterable(append.rows for append in batch)])
         try:
             with self._backend.write() as connection:
+                for start in range(0, len(whole), _AT_ONCE):
+                    _refuse_erased(connection, whole[start : start + _AT_ONCE])
                 for start in range(0, len(opened), _AT_ONCE):
                     self._open(connection, opened[start : start + _AT_ONCE])
                 self._check_continuity(connection, batch)
@@ -81,6 +99,10 @@ class Writing:
         tags = [row for recording in opened for row in tag_columns(recording)]
         if tags:
             connection.execute(self._do.tag, tags)
+        erased = [row for recording in opened for row in erasure_columns(recording)]
+        if erased:
+            connection.execute(self._do.erasure, erased)
+        self._backend.wrote(sum(len(recording.request.body or b"") for recording in opened) // 256)
         expires_at = self._backend.lease_until(connection)
         connection.execute(self._do.reading_due, _due(recording.recording_id for recording in opened))
         connection.execute(
@@ -163,6 +185,11 @@ class Writing:
                 if columns["provider_run_id"] is not None:
                     touched[Family(columns["dialect"], columns["provider_run_id"])].add(recording_id)
             self._backend.take_turns(connection, sorted(_turn(*family) for family in touched))
+            # What was erased has its reading; one that was made of what was there before must not bring it back.
+            gone = _erased(connection, ids)
+            ids = [each for each in ids if each not in gone]
+            if not ids:
+                return
             connection.execute(self._do.no_reading, [{"recording": recording_id} for recording_id in ids])
             connection.exec_driver_sql(self._do.reading, [self._in_order(latest[recording_id]) for recording_id in ids])
             settle(connection, touched)
@@ -188,6 +215,16 @@ class Writing:
                     return True
 
 
+def turn_of(recording_id: UUID) -> int:
+    """Whose turn it is to change what is said of this recording: see `Backend.take_turns`."""
+    return _turn(str(recording_id))
+
+
+def _erased(connection: Connection, recording_ids: Sequence[UUID]) -> set[UUID]:
+    """Those of these that were erased and have been read."""
+    return set(connection.execute(_ERASED_AND_READ, {"ids": recording_ids}).scalars())
+
+
 def _due(recording_ids: Iterable[UUID]) -> list[dict[str, Any]]:
     now = time.time_ns() // 1000
     return [{"recording": recording_id, "read_at": now} for recording_id in recording_ids]
@@ -197,6 +234,18 @@ def _turn(*words: str) -> int:
     """A number that stands for a recording, or for a family: 64 bits, signed."""
     name = "\0".join(words).encode("utf-8")
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), signed=True)
+
+
+def _refuse_erased(connection: Connection, opened: Sequence[Recording]) -> None:
+    """What was erased here, or taken away whole, does not come back with its content: from an older export, say."""
+    whole = [recording.recording_id for recording in opened if not recording.erasures]
+    row = connection.execute(_ERASED_BEFORE, {"ids": whole}).first() if whole else None
+    if row is not None:
+        raise Conflict(
+            f"the content of recording {row.recording_id} was erased in this store ({row.reason}) and does not come"
+            " back; to import it as another recording, take `id` and `digests` out of its lines; nothing of this append"
+            " was stored"
+        )
 
 
 # -- is what is there the same? ----------------------------------------------------------------------------------------

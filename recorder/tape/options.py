@@ -32,8 +32,10 @@ KNOWN_HOSTS: Final = (
     "*-aiplatform.googleapis.com",
     "*.api.openai.com",
     "*.cognitiveservices.azure.com",
+    "*.cognitiveservices.azure.us",
     "*.models.ai.azure.com",
     "*.openai.azure.com",
+    "*.openai.azure.us",
     "*.services.ai.azure.com",
     "aiplatform.*.rep.googleapis.com",
     "aiplatform.googleapis.com",
@@ -49,6 +51,7 @@ KNOWN_HOSTS: Final = (
     "api.together.xyz",
     "api.x.ai",
     "bedrock-runtime.*.amazonaws.com",
+    "bedrock-runtime.*.amazonaws.com.cn",
     "generativelanguage.googleapis.com",
     "openrouter.ai",
 )

@@ -4,6 +4,8 @@ checkpoints.
     rows         a stored row as the value that was sealed, or why it cannot be
     recordings   one recording: its events in one pass, its digests, what is wrong with it, in plain words
     checkpoints  the tree over all sealed recordings (RFC 6962), and the line that is kept elsewhere
+    proofs       that a leaf is in a tree, and that a tree only grew, for who has no store
+    emitting     one checkpoint after the other of a store, and the file that they are kept in
     keys         Ed25519 keys out of files (the extra `sign`)
     whole        a whole store, with or without checkpoints
 
@@ -13,7 +15,8 @@ proves is in docs/integrity.md. Refuses to know providers' protocols, and how a 
 
 from __future__ import annotations
 
-from .checkpoints import Checkpoint, make, parse, read_lines
+from .checkpoints import Checkpoint, parse, read_lines
+from .emitting import make
 from .recordings import Checked, Problem, Verdict, check
 from .whole import Summary, verify
 

@@ -14,23 +14,22 @@ from __future__ import annotations
 import base64
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from recorder.errors import NotFound, UsageError
-from recorder.store import Store
 
-from .keys import private, public
+from .keys import name_of, public, signed
+from .proofs import node
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-__all__ = ["Checkpoint", "Grown", "Tree", "included", "make", "parse", "path_to", "read_lines", "roots"]
+__all__ = ["Checkpoint", "Grown", "Tree", "parse", "read_lines", "roots"]
 
 _LINE: Final = re.compile(
     r"recorder-checkpoint/1 store=(?P<store>-|[0-9a-f-]{36})"
@@ -78,7 +77,7 @@ class Tree:
         """The next leaf's hash."""
         size = self.count
         while size & 1:
-            leaf = sha256(b"\1" + self._whole.pop() + leaf).digest()
+            leaf = node(self._whole.pop(), leaf)
             size >>= 1
         self._whole.append(leaf)
         self.count += 1
@@ -89,43 +88,8 @@ class Tree:
             return sha256(b"").digest()
         root = self._whole[-1]
         for left in reversed(self._whole[:-1]):
-            root = sha256(b"\1" + left + root).digest()
+            root = node(left, root)
         return root
-
-
-def path_to(index: int, leaves: Sequence[bytes]) -> list[bytes]:
-    """The audit path of a leaf (RFC 6962 section 2.1.1), the nearest first."""
-    if len(leaves) < 2:
-        return []
-    half = 1 << (len(leaves) - 1).bit_length() - 1
-    if index < half:
-        return [*path_to(index, leaves[:half]), _root(leaves[half:])]
-    return [*path_to(index - half, leaves[half:]), _root(leaves[:half])]
-
-
-def _root(leaves: Iterable[bytes]) -> bytes:
-    tree = Tree()
-    for leaf in leaves:
-        tree.add(leaf)
-    return tree.root()
-
-
-def included(leaf: bytes, index: int, count: int, path: Sequence[bytes], root: bytes) -> bool:
-    """Whether the path shows that the leaf stands at this place of the tree (RFC 9162 section 2.1.3.2)."""
-    if not 0 <= index < count:
-        return False
-    at, last, found = index, count - 1, leaf
-    for each in path:
-        if last == 0:
-            return False
-        if at & 1 or at == last:
-            found = sha256(b"\1" + each + found).digest()
-            while at and not at & 1:
-                at, last = at >> 1, last >> 1
-        else:
-            found = sha256(b"\1" + found + each).digest()
-        at, last = at >> 1, last >> 1
-    return last == 0 and found == root
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,22 +117,6 @@ def roots(leaves: Iterable[tuple[UUID | None, Any]], counts: Iterable[int]) -> I
             yield Grown(store, tree.count, tree.root(), last)
     if tree.count not in wanted:
         yield Grown(store, tree.count, tree.root(), last)
-
-
-def make(store: Store, key: Path | None = None, *, now: datetime | None = None) -> Checkpoint:
-    """Log what was sealed since the last checkpoint, and give the line for all of it.
-
-    `key` names a file with an Ed25519 private key. Raises UsageError, NotFound, StoreUnavailable.
-    """
-    signer = None if key is None else private(key)
-    store.log_sealed()
-    *_, grown = roots(store.leaves(), ())
-    time = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    checkpoint = Checkpoint(grown.store, time, grown.count, grown.root)
-    if signer is None:
-        return checkpoint
-    signature = signer.sign(checkpoint.unsigned().encode("ascii"))
-    return replace(checkpoint, key=_name(signer.public_key()), signature=signature)
 
 
 # -- lines that were kept ----------------------------------------------------------------------------------------------
@@ -211,16 +159,8 @@ def read_lines(path: Path, key: Path | None = None) -> list[Checkpoint]:
 
 
 def _trusted(checkpoint: Checkpoint, known: Ed25519PublicKey, where: str) -> Checkpoint:
-    from cryptography.exceptions import InvalidSignature
-
-    if checkpoint.signature is None or checkpoint.key != _name(known):
+    if checkpoint.signature is None or checkpoint.key != name_of(known):
         raise UsageError(f"{where}: this key did not sign the checkpoint; name the key that did")
-    try:
-        known.verify(checkpoint.signature, checkpoint.unsigned().encode("ascii"))
-    except InvalidSignature:
-        raise UsageError(f"{where}: the signature does not fit: the line was changed after it was signed") from None
+    if not signed(known, checkpoint.unsigned().encode("ascii"), checkpoint.signature):
+        raise UsageError(f"{where}: the signature does not fit: the line was changed after it was signed")
     return replace(checkpoint, trusted=True)
-
-
-def _name(key: Ed25519PublicKey) -> str:
-    return sha256(key.public_bytes_raw()).hexdigest()[:16]

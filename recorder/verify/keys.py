@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from recorder.errors import NotFound, UsageError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-__all__ = ["private", "public"]
+__all__ = ["name_of", "private", "public", "signed"]
 
 _MAKE: Final = "make one with `openssl genpkey -algorithm ed25519 -out FILE` or `ssh-keygen -t ed25519 -N '' -f FILE`"
 
@@ -43,6 +44,22 @@ def public(path: Path) -> Ed25519PublicKey:
         if isinstance(found, Ed25519PublicKey):
             return found
     return private(path).public_key()
+
+
+def name_of(key: Ed25519PublicKey) -> str:
+    """What a line calls the key that signed it: the beginning of its SHA-256."""
+    return sha256(key.public_bytes_raw()).hexdigest()[:16]
+
+
+def signed(key: Ed25519PublicKey, text: bytes, signature: bytes) -> bool:
+    """Whether the key made this signature of the text."""
+    from cryptography.exceptions import InvalidSignature
+
+    try:
+        key.verify(signature, text)
+    except InvalidSignature:
+        return False
+    return True
 
 
 def _read(path: Path) -> bytes:

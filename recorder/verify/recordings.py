@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from itertools import groupby
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -36,6 +36,9 @@ _STAGES: Final = {Kind.INFO.value: 0, Kind.HEAD.value: 1, _SSE: 2, _WIRE: 2, Kin
 _SINGLE: Final = frozenset({Kind.HEAD.value, _END})
 #: What columns of bytes hold.
 _HELD: Final = frozenset({bytes, type(None)})
+#: What a frame ends with.
+_BREAK: Final = b"\n\n"
+_COLUMNS: Final = len(Event._fields)
 #: From this many server-sent events in a row on they are taken as columns.
 _MANY: Final = 8
 
@@ -77,6 +80,18 @@ class Checked:
     events: int = 0
     size: int = 0
     seal: bytes | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "recording_id": None if self.recording_id is None else str(self.recording_id),
+            "verdict": str(self.verdict),
+            "problems": [problem._asdict() for problem in self.problems],
+            "complete": self.complete,
+            "missing": list(self.missing),
+            "events": self.events,
+            "seal": None if self.seal is None else self.seal.hex(),
+        }
 
 
 def check(stored: Scanned) -> Checked:
@@ -250,7 +265,7 @@ class _Walk:
     """One pass over a recording's events, page by page.
 
     count: events seen. next: the position after the last. ended: the last is an `end`. told: what that says.
-    size: bytes of payload. payload_at: where there is the first payload, of any kind.
+    size: bytes of payload. payload_at: where there is a payload that an erasure should have taken: the first one.
     """
 
     def __init__(self, recording: Recording | None, *, erased: bool) -> None:
@@ -268,13 +283,15 @@ class _Walk:
         self._digest = None if recording is None else EventDigest(recording)
 
     def take(self, page: Sequence[tuple[Any, ...]]) -> None:
-        """The next events: the columns of `Event`."""
+        """The next events, as `Scanned.pages` gives them."""
         for kind, run in groupby(page, key=itemgetter(1)):
             events = list(run)
             if kind == _SSE and len(events) >= _MANY and self._as_columns(events):
                 continue
             for event in events:
-                self._one(Event._make(event))
+                if event[_COLUMNS:] not in ((), (1,)):
+                    self._say("moved", "an event lies where its index has one of another recording", event[0])
+                self._one(Event._make(event[:_COLUMNS]))
 
     def problems(self) -> list[Problem]:
         """What is wrong with the events by themselves, the first of each kind."""
@@ -296,8 +313,10 @@ class _Walk:
 
     def _as_columns(self, events: Sequence[tuple[Any, ...]]) -> bool:
         """Take server-sent events that are as nearly all are; False, with nothing taken, where one is not."""
-        positions, _, elapsed, types, datas, raws, sizes, cuts = zip(*events, strict=True)
+        positions, _, elapsed, types, datas, raws, sizes, cuts, *own = zip(*events, strict=True)
         count = len(positions)
+        if own and own[0].count(1) != count:
+            return False
         if self._stage > 2 or raws.count(None) != count or positions != tuple(range(self.next, self.next + count)):
             return False
         if not _HELD.issuperset(map(type, cuts)):
@@ -309,17 +328,16 @@ class _Walk:
             payload = b""
             if not absent:
                 starts = {name: _start(name) for name in set(types)}
-                frames = [starts[name] + data for name, data in zip(types, datas, strict=True)]
-                if [len(frame) + 2 for frame in frames] != list(sizes):
+                # Each with the end of the one before, which is as long as its own: so lengths need no reckoning.
+                frames = list(map(add, map(starts.__getitem__, types), datas))
+                if list(map(len, frames)) != list(sizes):
                     return False
-                payload = b"\n\n".join(frames) + b"\n\n"
+                payload = b"".join(frames)[len(_BREAK) :] + _BREAK
             if self._digest is not None and self._fit:
                 self._digest.frames(positions, elapsed, types, sizes, cuts)
                 self._digest.payload(payload)
         except _UNFIT:
             return False
-        if payload and self.payload_at is None:
-            self.payload_at = positions[0]
         self.count += count
         self.next += count
         self.size += len(payload)
@@ -416,8 +434,8 @@ class _Walk:
 
 
 def _start(name: str | None) -> bytes:
-    """What a canonical frame begins with."""
-    return b"data: " if name is None else b"event: %b\ndata: " % name.encode()
+    """What a canonical frame begins with, behind the end of another."""
+    return _BREAK + (b"data: " if name is None else b"event: %b\ndata: " % name.encode())
 
 
 def _told(payload: bytes) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -37,7 +36,9 @@ PAYLOAD: Final = (
 )
 #: Of these, what a recording may lack that was not erased.
 _ALWAYS: Final = ("url", "headers")
-_TRUTHS: Final = (None, 0, 1)
+_TRUTHS: Final = (0, 1)
+#: So many sorts of rows are remembered; a store that somebody tampered with might have one for each.
+_KNOWN: Final = 1000
 
 
 class Wrong(ValueError):
@@ -60,32 +61,46 @@ _FORMS: Final[tuple[tuple[type, tuple[type, ...], Callable[[Any], Any] | None], 
 
 
 class _Form(NamedTuple):
-    name: str
-    types: frozenset[type]
-    make: Callable[[Any], Any] | None
+    """What a table's rows are like: of each column its types, and what makes a value of some."""
+
+    types: Mapping[str, frozenset[type]]
+    makers: Mapping[str, Callable[[Any], Any]]
+    #: Which types the columns of rows were of that were looked at before, and as they should be.
+    known: set[tuple[type, ...]]
 
 
-def _forms(table: Table) -> list[_Form]:
-    found = []
+def _form(table: Table) -> _Form:
+    types, makers = {}, {}
     for column in table.c:
-        _, types, make = next(form for form in _FORMS if isinstance(column.type, form[0]))
-        found.append(_Form(column.name, frozenset(types + (type(None),) * bool(column.nullable)), make))
-    return found
+        _, found, make = next(form for form in _FORMS if isinstance(column.type, form[0]))
+        types[column.name] = frozenset(found + (type(None),) * bool(column.nullable))
+        if make is not None:
+            makers[column.name] = make
+    return _Form(types, makers, set())
 
 
-_RECORDING: Final = _forms(recordings)
-_ENDING: Final = _forms(endings)
+_RECORDING: Final = _form(recordings)
+_ENDING: Final = _form(endings)
 
 
-def _typed(row: Mapping[str, Any], forms: list[_Form]) -> dict[str, Any]:
+def _typed(row: Mapping[str, Any], form: _Form) -> dict[str, Any]:
     """The values of a row. Raises Wrong."""
-    values: dict[str, Any] = {}
-    for name, types, make in forms:
-        value = row[name]
-        if type(value) not in types or (make is bool and value not in _TRUTHS):
+    values = {name: row[name] for name in form.types}
+    found = tuple(map(type, values.values()))
+    if found not in form.known:
+        for name, types in form.types.items():
+            if type(values[name]) not in types:
+                raise Wrong(f"`{name}` holds a value of another type than recorder writes")
+        if len(form.known) < _KNOWN:
+            form.known.add(found)
+    for name, make in form.makers.items():
+        value = values[name]
+        if value is None:
+            continue
+        if make is bool and value not in _TRUTHS:
             raise Wrong(f"`{name}` holds a value of another type than recorder writes")
         try:
-            values[name] = value if make is None or value is None else make(value)
+            values[name] = make(value)
         except ValueError:
             raise Wrong(f"`{name}` holds no id") from None
     return values
@@ -98,26 +113,22 @@ def recording_of(row: Mapping[str, Any], *, erased: bool) -> Recording:
         for name in _ALWAYS:
             if values[name] is None:
                 raise Wrong(f"the request's {name} is gone, and no erasure is on record")
-    body = _body(values)
+    values |= {"body": _body(values), "body_encoding": None}
     try:
-        # Without its body, which would only be packed once more to compare what is not compared.
-        recording = to_recording({**values, "body": None, "body_encoding": None, "ending_ending": None})
+        recording = to_recording({**values, "ending_ending": None})
+        written = recording_columns(recording, body=False)
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise Wrong("the request's headers or tags are not what recorder writes") from None
     if not isinstance(recording.tags, dict) or not all(
         type(name) is type(text) is str for name, text in (*recording.request.headers, *recording.tags.items())
     ):
         raise Wrong("the request's headers or tags are not what recorder writes")
-    try:
-        written = recording_columns(recording)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        raise Wrong("the request is not what recorder writes") from None
     for name, value in values.items():
         if name in ("body", "body_encoding") or (erased and name in PAYLOAD):
             continue
         if written[name] != value:
             raise Wrong(f"`{name}` is not written as recorder writes it, or does not belong to this recording")
-    return replace(recording, request=replace(recording.request, body=body))
+    return recording
 
 
 def _body(values: Mapping[str, Any]) -> bytes | None:

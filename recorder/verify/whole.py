@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from recorder.store import Store
-from recorder.store.scanning import EVERYTHING, Scanned, Scope
+from recorder.store.scanning import EVERYTHING, Scope
 
 from .checkpoints import Checkpoint, Grown, roots
 from .recordings import Checked, Problem, Verdict, check
@@ -44,6 +44,14 @@ class Summary:
         """How many faults there are: recordings, and what is wrong with the store as a whole."""
         return self.verdicts.get(Verdict.ALTERED, 0) + self.verdicts.get(Verdict.LOST, 0) + len(self.problems)
 
+    def add(self, checked: Checked) -> None:
+        """Count a recording that was looked at."""
+        self.recordings += checked.verdict != Verdict.LOST
+        self.events += checked.events
+        self.bytes += checked.size
+        self.verdicts[checked.verdict] = self.verdicts.get(checked.verdict, 0) + 1
+        self.incomplete += checked.complete is False
+
     def to_json(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
@@ -69,33 +77,31 @@ def verify(
 ) -> Summary:
     """Hold every recording in the scope against its digests; `tell` is given each as soon as it was looked at.
 
-    Where the scope is everything, what is left of recordings that are gone is looked for too, and the store's log is
-    held against the checkpoints.
+    Where the scope is everything, what is left of recordings that are gone is looked for too, and damage of the
+    database's file; and the store's log is held against the checkpoints.
     """
     summary, begun = Summary(), time.monotonic()
     if lines:
         _against(summary, store, lines)
     for stored in store.scan(scope):
-        _note(summary, check(stored), stored, tell)
+        checked = check(stored)
+        summary.add(checked)
+        summary.later += checked.seal is not None and stored.leaf is None
+        tell(checked)
     if scope == EVERYTHING:
+        for text in store.damage():
+            said = f"the database's file was damaged, or changed past SQLite: {text}; restore it from a copy"
+            summary.problems.append(Problem("damaged", said))
         for recording_id, tables in sorted(store.orphans().items(), key=lambda item: str(item[0])):
             if tables <= _PRUNED and "erasures" in tables:
                 summary.pruned += 1
                 continue
             problem = Problem("lost", f"it is gone, and something of it is left: {', '.join(sorted(tables))}")
-            _note(summary, Checked(recording_id, Verdict.LOST, (problem,)), None, tell)
+            lost = Checked(recording_id, Verdict.LOST, (problem,))
+            summary.add(lost)
+            tell(lost)
     summary.seconds = time.monotonic() - begun
     return summary
-
-
-def _note(summary: Summary, checked: Checked, stored: Scanned | None, tell: Callable[[Checked], None]) -> None:
-    summary.recordings += stored is not None
-    summary.events += checked.events
-    summary.bytes += checked.size
-    summary.verdicts[checked.verdict] = summary.verdicts.get(checked.verdict, 0) + 1
-    summary.incomplete += checked.complete is False
-    summary.later += stored is not None and checked.seal is not None and stored.leaf is None
-    tell(checked)
 
 
 def _against(summary: Summary, store: Store, lines: Sequence[Checkpoint]) -> None:

@@ -26,6 +26,9 @@ class Options:
     `pace`, `pace_of_many`: seconds from one group to the next while recordings are live, and where many are. An event
     waits so long at most, and a little more, until it is durable. A group costs nearly the same whether a recording
     adds one event to it or ten: who records for many clients at once saves most of that by a slower pace.
+
+    `min_free`: bytes of the disk that are to stay free, see `space.Floor`. `warn_large`: tell once that
+    the store has grown large.
     """
 
     content: str = "full"
@@ -35,6 +38,8 @@ class Options:
     pace: float = 0.01
     pace_of_many: float = 0.02
     redactor: redact.Redactor = redact.DEFAULT
+    min_free: int | None = None
+    warn_large: bool = True
 
 
 @dataclass(frozen=True, slots=True)

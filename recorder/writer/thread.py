@@ -31,6 +31,7 @@ from typing import Any
 from uuid import UUID
 
 from ..capture import Capture
+from ..config import LARGE
 from ..detect import Notice
 from ..errors import Conflict, RecorderError, StoreError
 from ..recording import Captured, Recording, Request, Transport, uuid7
@@ -40,6 +41,7 @@ from .exits import DRAIN
 from .group import GROUP_BYTES, GROUP_ITEMS, Ended, Group, Live, Stats
 from .opening import Opening, Options, opened
 from .recovery import recover
+from .space import FULL_DISK, Floor
 from .tap import DATA, END, FULL, HEAD, HEAD_COST, START, NullTap, Room, Tap
 from .watch import Watch
 
@@ -89,6 +91,8 @@ class Writer:
         self._on_notice = on_notice
         self._store: Store | None = None
         self._stopped = False
+        self._floor = Floor(self.options.min_free)
+        self._warned = False
         self._begin()
         exits.register(self)
 
@@ -149,7 +153,11 @@ class Writer:
         )
         with self._lock:
             self._taps.add(tap)
-        if not tap.start(opening, size) and not self._start_cut(tap, opening):
+        if self._floor.low:
+            started = self._start_cut(tap, opening, FULL_DISK)
+        else:
+            started = tap.start(opening, size) or self._start_cut(tap, opening, FULL)
+        if not started:
             return NullTap()
         self._notices.put(tap)
         self._ensure_thread()
@@ -180,12 +188,12 @@ class Writer:
         size = len(request.body or b"")
         return MARKER_COST + (size if size <= self.options.body_limit else 0)
 
-    def _start_cut(self, tap: Tap, opening: Opening) -> bool:
-        """The queue is full at the start already: mark the gap with an opening that has no body, if even that fits."""
+    def _start_cut(self, tap: Tap, opening: Opening, why: str) -> bool:
+        """There is no room at the start already: mark the gap with an opening that has no body, if even that fits."""
         request = opening.request
         bare = replace(opening, request=replace(request, body=None, body_size=len(request.body or b"")))
         if tap.start(bare, MARKER_COST, MARKER_BYTES):
-            tap.cut(FULL)
+            tap.cut(why)
             return True
         with self._lock:
             self.stats.gaps += 1
@@ -213,6 +221,7 @@ class Writer:
     def _cycle(self) -> bool:
         """Collect a group and commit it. True when the writer is to stop."""
         notices = [] if self._round else self._wait()
+        self._mind_the_floor()
         busy = time.thread_time()
         group = self._collect(notices)
         if group.lives or group.barriers or group.stop:
@@ -220,6 +229,23 @@ class Writer:
             self._busy = time.thread_time() - busy
         self._renew()
         return group.stop
+
+    def _mind_the_floor(self) -> None:
+        """Cut short what is recorded while the disk has no room; each recording's end says so."""
+        changed = self._floor.look()
+        if self._floor.size >= LARGE and self.options.warn_large and not self._warned:
+            self._warned = True
+            logger.warning(
+                "the store has %.1f GiB; nothing is deleted unless keep= or max_size= says so, or `recorder prune`",
+                self._floor.size / (1 << 30),
+            )
+        if self._floor.low:
+            for live in self._live.values():
+                live.tap.cut(FULL_DISK)
+        if changed and self._floor.low:
+            logger.warning("recorder stops recording: %s; the application goes on", FULL_DISK)
+        elif changed:
+            logger.warning("recorder records again; %d exchanges were cut short or missed so far", self.stats.gaps)
 
     def _wait(self) -> list[_Notice]:
         """Wait until the next group is due, and give what was noticed meanwhile. A flush and a stop end the wait."""
@@ -484,6 +510,7 @@ class Writer:
                 store.close()
                 raise
             self._store = store
+            self._floor.under(store.url)
             self._renewed = time.monotonic()
             self._recover_dead(store)
         return self._store

@@ -12,8 +12,8 @@ In its folder lie parts, DuckDB files that are never changed, and manifest.json,
 is made anew each time; when it has grown, base and delta become one base. The manifest is renamed into place, and what
 it does not name is removed: whenever the process is killed, the old parts still count.
 
-    source  the store's database        parts   files, and how they are put together
-    facts   the facts                   events  the events
+    source   the store's database        parts   files, and how they are put together
+    changes  what is not as it was       facts   the facts        events   the events
 
 The job, as JSON on stdin (see `recorder.queries.snapshot`, which writes it); the answer, as JSON on stdout: `error`
 says what went wrong, or is null; then `manifest` is what the folder now holds, `did` is "made", "followed" or
@@ -49,13 +49,11 @@ def refresh(job: Mapping[str, Any], connection: duckdb.DuckDBPyConnection) -> tu
     folder = Path(job["folder"])
     with opened(job) as source:
         work = Work(job, source, connection)
-        identity, erased = work.row(job["watched"]["now"])
-        work.temporary("days", job["watched"]["days"])
         # By these a snapshot is found to be as the store is.
-        moment = {"erased": erased, "days": [[*day] for day in work.all("SELECT * FROM days ORDER BY day")]}
-        known = manifest_in(folder, job["version"], identity)
+        moment = {"erased": work.erased, "sums": work.sums}
+        known = manifest_in(folder, job["version"], work.identity)
         before = None if known is None else known["facts"]
-        facts = None if before is None else work.tried(lambda: follow_facts(work, before, erased))
+        facts = None if before is None else work.tried(lambda: follow_facts(work, before))
         did = "made"
         if before is not None and facts is not None:
             did = "nothing" if facts["delta"] == before["delta"] else "followed"
@@ -63,11 +61,11 @@ def refresh(job: Mapping[str, Any], connection: duckdb.DuckDBPyConnection) -> tu
         events = None if known is None else known["events"]
         if job["events"] is not None:
             had = events
-            events = None if had is None else work.tried(lambda: follow_events(work, had, erased))
+            events = None if had is None else work.tried(lambda: follow_events(work, had))
             events = {**(events or make_events(work)), **moment}
             if did == "nothing" and (had is None or had["delta"] != events["delta"]):
                 did = "followed"
-    manifest = {"version": job["version"], "identity": identity, "facts": facts, "events": events}
+    manifest = {"version": job["version"], "identity": work.identity, "facts": facts, "events": events}
     if manifest != known:
         partial = folder / "manifest.json.new"
         partial.write_text(json.dumps(manifest), encoding="utf-8")

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .facts import OTHERWISE, find_erased
-from .parts import MANY, Anew, Following, Work, visible
+from .changes import find_changes, held_in
+from .parts import Following, Work, visible
 
 __all__ = ["event_rows", "follow_events", "make_events"]
 
-#: Of which recordings events are held, and as of when; of those that go on nobody knows as of when.
-_HELD: Final = """
-    SELECT recording_id, CASE WHEN recording_id IN (SELECT recording_id FROM open) THEN NULL ELSE stamp END AS stamp
-    FROM stamps_now
-"""
+#: Of which recordings events are held, as of when, and which of them go on: of those nobody knows as of when.
+_HELD: Final = "SELECT *, recording_id IN (SELECT recording_id FROM open) AS going_on FROM {}"
 
 
 def event_rows(group: Mapping[str, Any]) -> str:
@@ -28,41 +25,48 @@ def make_events(work: Work) -> dict[str, Any]:
     work.source.into(work.connection, "CREATE TABLE new.part.events AS", work.job["events"])
     work.source.into(work.connection, "CREATE TABLE new.part.erased AS", work.job["watched"]["erased"])
     work.temporary("open", work.job["watched"]["open"])
-    work.run(f"CREATE TABLE new.part.held AS {_HELD}")
+    work.temporary("theirs", work.job["watched"]["stamps"])
+    work.run(f"CREATE TABLE new.part.held AS {_HELD.format('theirs')}")
     columns = {name: work.columns(f"new.part.{name}") for name in ("events", "held")}
-    rows = work.value("SELECT count(*) FROM new.part.events")
-    return {"base": work.finish(rows=rows), "delta": None, "columns": columns}
+    rows, newest = work.all("SELECT (SELECT count(*) FROM new.part.events), coalesce(max(stamp), 0) FROM theirs")[0]
+    return {"base": work.finish(rows=rows), "delta": None, "columns": columns, "newest": newest}
 
 
-def follow_events(work: Work, before: dict[str, Any], erased: int) -> dict[str, Any]:
+def follow_events(work: Work, before: dict[str, Any]) -> dict[str, Any]:
     """The events as they are now: those of recordings that have changed since, or go on, are fetched again."""
     job, delta = work.job, before["delta"]
     with work.attached(before):
+        changes = find_changes(work, before, held_in(before, "held"))
         work.temporary("open", job["watched"]["open"])
-        work.run(
-            f"CREATE OR REPLACE TEMP TABLE wanted AS {_HELD}",
-            f"CREATE OR REPLACE TEMP TABLE ours AS {visible(before, 'held')}",
-            f"CREATE OR REPLACE TEMP TABLE changed AS {OTHERWISE.format('wanted')}",
-            "CREATE OR REPLACE TEMP TABLE touched AS SELECT recording_id FROM changed "
-            "UNION SELECT recording_id FROM ours ANTI JOIN wanted USING (recording_id)",
-        )
-        rewriting = erased != before["erased"] and find_erased(work, "SELECT * FROM wanted")
-        if not work.value("SELECT count(*) FROM touched"):
+        going_on = _add_going_on(work, before)
+        if not changes.touched + going_on:
             return before
         ids = work.ids("SELECT recording_id FROM changed")
-        if len(ids) > max(job["few"], MANY * work.value("SELECT count(*) FROM ours")):
-            raise Anew
         work.source.of(work.connection, "TEMP TABLE fresh", job["events"], ids)
         rows = (delta["rows"] if delta else 0) + work.value("SELECT count(*) FROM fresh")
-        merging = rewriting or rows > max(job["few"] * 50, before["base"]["rows"] // 20)
-        known = bool(work.value("SELECT count(*) FROM touched SEMI JOIN ours USING (recording_id)"))
-        work.begin("events")
+        merging = changes.erased or rows > max(job["few"] * 50, before["base"]["rows"] // 20)
+        work.begin("events", delta=not merging)
         following = Following(work, before, merging=merging)
         work.run("CREATE TABLE new.part.events AS SELECT * FROM fresh")
-        work.run("CREATE TABLE new.part.held AS SELECT * FROM changed")
+        work.run(f"CREATE TABLE new.part.held AS {_HELD.format('changed')}")
         for name in ("events", "held"):
-            following.keep(name, "recording_id", "touched", known=known)
+            following.keep(name, "recording_id", "touched", known=changes.held + going_on > 0)
         if merging:
             work.source.into(work.connection, "CREATE TABLE new.part.erased AS", job["watched"]["erased"])
         made = work.finish(rows=work.value("SELECT count(*) FROM new.part.events"), dead=following.dead)
-    return {**before, "base": made, "delta": None} if merging else {**before, "delta": made}
+    after = {**before, "newest": changes.newest}
+    return {**after, "base": made, "delta": None} if merging else {**after, "delta": made}
+
+
+def _add_going_on(work: Work, before: dict[str, Any]) -> int:
+    """Have those that go on, or went on, count as changed; how many they are besides what was found."""
+    work.run(f"""
+        CREATE OR REPLACE TEMP TABLE going_on AS
+        SELECT recording_id, day, stamp FROM ({visible(before, "held")})
+        WHERE (going_on OR recording_id IN (SELECT recording_id FROM open))
+            AND recording_id NOT IN (SELECT recording_id FROM touched)
+    """)  # noqa: S608
+    count: int = work.value("SELECT count(*) FROM going_on")
+    if count:
+        work.run("INSERT INTO changed SELECT * FROM going_on", "INSERT INTO touched SELECT recording_id FROM going_on")
+    return count

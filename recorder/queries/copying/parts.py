@@ -7,7 +7,7 @@ they replace. It knows files and how rows are put together; it refuses to know w
 from __future__ import annotations
 
 import json
-import uuid
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -36,6 +36,10 @@ Manifest = dict[str, Any]
 
 #: Where so large a share of the rows has changed, copying all is faster.
 MANY: Final = 0.3
+
+
+#: Of a delta's file: a tenth as many bytes are written for some rows (DuckDB's own blocks have 256 KiB).
+_SMALL: Final = " (BLOCK_SIZE 16384)"
 
 
 class Anew(Exception):
@@ -90,14 +94,18 @@ def sweep(folder: Path, manifest: Manifest) -> None:
 
 class Work:
     """A connection in whose temporary tables changes are gathered, and to which parts are attached: `base`, `old` (the
-    delta there was) and `new`."""
+    delta there was) and `new`. `erased` and `sums` are the store's now: how often something was erased, and the sums
+    over the stamps."""
 
     def __init__(self, job: Mapping[str, Any], source: Source, connection: duckdb.DuckDBPyConnection) -> None:
         self.job = job
         self.source = source
         self.connection = connection
         self._folder = Path(job["folder"])
+        self._made: dict[str, Path] = {}
         connection.execute("SET TimeZone = 'UTC'")
+        ((self.identity, self.erased, *sums),) = source.rows(connection, job["watched"]["now"])
+        self.sums: list[int] = sums
 
     def run(self, *statements: str) -> None:
         """Run these in DuckDB."""
@@ -117,12 +125,6 @@ class Work:
         """Ids as 32 hexadecimal digits."""
         return [each.hex for (each,) in self.all(select)]
 
-    def row(self, table: Mapping[str, str]) -> tuple[Any, ...]:
-        """The one row that the store's database gives."""
-        self.temporary("one", table)
-        (row,) = self.all("SELECT * FROM one")
-        return row
-
     def temporary(self, name: str, table: Mapping[str, str], narrowed: str = "") -> None:
         """What the store's database gives, as a temporary table."""
         self.source.into(self.connection, f'CREATE OR REPLACE TEMP TABLE "{name}" AS', table, narrowed)
@@ -136,10 +138,11 @@ class Work:
         except (duckdb.Error, Anew):
             with suppress(duckdb.Error):
                 self.run("ROLLBACK")
+            self.run("USE memory.main")
             attached = {name for (name,) in self.all("SELECT database_name FROM duckdb_databases()")}
             self.run(*(f"DETACH {name}" for name in ("base", "old", "new", "delta") if name in attached))
-            for (name,) in self.all("SELECT view_name FROM duckdb_views() WHERE temporary AND NOT internal"):
-                self.run(f'DROP VIEW temp."{name}"')
+            # the facts that runs were made of again
+            self.run(*(f'DROP TABLE IF EXISTS temp."{table["name"]}"' for table in self.job["tables"]))
             return None
 
     @contextmanager
@@ -151,13 +154,15 @@ class Work:
         yield
         self.run(*(f"DETACH {name}" for name in parts))
 
-    def begin(self, group: str) -> None:
+    def begin(self, group: str, *, delta: bool = False) -> None:
         """Begin a new part, in a transaction."""
-        self.run(f"ATTACH {quoted(str(self.path(group)))} AS new", "BEGIN", "CREATE SCHEMA new.part")
+        self.attach(group, "new", delta=delta)
+        self.run("BEGIN", "CREATE SCHEMA new.part")
 
-    def path(self, group: str) -> Path:
-        """Where a new part may be."""
-        return self._folder / f"{group}-{uuid.uuid4().hex}.duckdb"
+    def attach(self, group: str, name: str, *, delta: bool) -> None:
+        """Attach a new file as `name`."""
+        self._made[name] = self._folder / f"{group}-{os.urandom(16).hex()}.duckdb"
+        self.run(f"ATTACH {quoted(str(self._made[name]))} AS {name}" + (_SMALL if delta else ""))
 
     def finish(self, **said: Any) -> dict[str, Any]:
         """End the transaction, and make the part's file whole; what the manifest says of it."""
@@ -166,10 +171,10 @@ class Work:
 
     def finished(self, name: str, **said: Any) -> dict[str, Any]:
         """Let go of an attached file; what the manifest says of it."""
-        ((file,),) = self.all(f"SELECT path FROM duckdb_databases() WHERE database_name = '{name}'")  # noqa: S608
         self.run(f"DETACH {name}")
-        status = Path(file).stat()
-        return {"file": Path(file).name, "size": status.st_size, "mtime_ns": status.st_mtime_ns, **said}
+        file = self._made.pop(name)
+        status = file.stat()
+        return {"file": file.name, "size": status.st_size, "mtime_ns": status.st_mtime_ns, **said}
 
     def columns(self, table: str) -> list[tuple[str, str]]:
         """A table's columns: their names and types."""

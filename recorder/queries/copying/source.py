@@ -62,6 +62,11 @@ class Source:
             except (Error, DuckDBError) as error:
                 raise SourceError(one_line(error)) from error
 
+    def rows(self, target: duckdb.DuckDBPyConnection, table: Mapping[str, str]) -> list[tuple[Any, ...]]:
+        """The rows that the table's select gives."""
+        self.into(target, "CREATE OR REPLACE TEMP TABLE asked AS", table)
+        return target.execute("SELECT * FROM asked").fetchall()
+
     def of(self, target: duckdb.DuckDBPyConnection, into: str, table: Mapping[str, str], ids: Sequence[str]) -> None:
         """CREATE `into` (TABLE …) with the rows of these recordings."""
         name = into.rpartition(" ")[2]
