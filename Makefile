@@ -3,13 +3,15 @@
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# Of long lists and of tests with many cases `make test` takes a part: this one.
+SLICE ?= 0
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: help demo test lint format bench coverage mutation nightly clean
 
 help:
 	@echo 'make demo     records, replays and analyses bundled streams: no key, no network'
-	@echo 'make test     the tests; ARGS="-k name" picks some'
+	@echo 'make test     the tests; ARGS="-k name" picks some, SLICE=1 takes other parts of long lists'
 	@echo 'make lint     ruff and mypy; make format mends what ruff can mend'
 	@echo 'make bench    the figures, each as a ratio; ARGS="name ..." picks some'
 	@echo 'make coverage which branches no test reaches; ARGS="sse store" picks some parts'
@@ -21,7 +23,7 @@ demo: .venv/.base
 	@$(BIN)/recorder demo
 
 test: .venv/.dev
-	$(PYTEST) $(ARGS)
+	RECORDER_SLICE=$(SLICE) $(PYTEST) $(ARGS)
 
 lint: .venv/.dev
 	$(BIN)/ruff format --check .

@@ -10,7 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from tests.needs import NIGHTLY, need
+from tests.needs import NIGHTLY, SLICE, SLICED, need
 from tests.postgres import Postgres, binaries
 
 __all__ = ["need"]
@@ -27,6 +27,33 @@ hypothesis.settings.load_profile("nightly" if NIGHTLY else "ci" if os.environ.ge
 # A shell ignores Ctrl-C for what it starts in the background, and whatever a test starts would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: many tests wait for a process, a socket or a clock."""
+    return (os.cpu_count() or 1) + 1
+
+
+#: A test with more cases than this takes, where parts are taken, one of each so many of them.
+_MANY, _EVERY = 20, 3
+#: Those that hold the house together, and cost nothing, take all.
+_WHOLE = {"test_layers.py", "test_house.py", "test_schema.py", "test_docs.py"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In `make test` a slice of each test with many cases, which RECORDER_SLICE names; `make nightly` takes all."""
+    if not SLICED:
+        return
+    families: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.path.name not in _WHOLE:
+            families.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    many = [family for family in families.values() if len(family) > _MANY]
+    left = {item for family in many for number, item in enumerate(family) if number % _EVERY != SLICE % _EVERY}
+    config.hook.pytest_deselected(items=[item for item in items if item in left])
+    items[:] = [item for item in items if item not in left]
+
 
 _FOREIGN = ("RECORDER_", "OPENAI_", "ANTHROPIC_", "AZURE_", "PG")
 

@@ -21,6 +21,7 @@ __all__ = [
     "NIGHTLY",
     "ROOT",
     "SLICE",
+    "SLICED",
     "each",
     "examples",
     "need",
@@ -40,6 +41,8 @@ NIGHTLY: Final = os.environ.get("RECORDER_NIGHTLY", "") not in {"", "0"}
 CI: Final = os.environ.get("CI", "") not in {"", "0", "false"}
 #: Which part of the long lists `make test` takes.
 SLICE: Final = int(os.environ.get("RECORDER_SLICE") or 0)
+#: Whether tests with many cases take a part of these: in `make test`, which says which part.
+SLICED: Final = bool(os.environ.get("RECORDER_SLICE")) and not NIGHTLY
 _REQUIRED: Final = frozenset(filter(None, os.environ.get("RECORDER_REQUIRE", "").split(",")))
 
 
