@@ -43,7 +43,7 @@ def pytest_collection_finish() -> None:
 
 
 #: A test with more cases than this takes, where parts are taken, one of each so many of them.
-_MANY, _EVERY = 20, 3
+_MANY, _EVERY = 16, 4
 #: Those that hold the house together, and cost nothing, take all.
 _WHOLE = {"test_layers.py", "test_house.py", "test_schema.py", "test_docs.py"}
 
