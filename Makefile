@@ -16,7 +16,7 @@ help:
 	@echo 'make bench    the figures, each as a ratio; ARGS="name ..." picks some'
 	@echo 'make coverage which branches no test reaches; ARGS="sse store" picks some parts'
 	@echo 'make mutation changes of the code that no test notices; ARGS="sse --sample 100 --seed 1"'
-	@echo 'make nightly  all tests with long loops and a million examples'
+	@echo 'make nightly  all tests with long loops and millions of examples'
 	@echo 'make clean    removes .venv and whatever the others made'
 
 demo: .venv/.base
@@ -54,6 +54,8 @@ clean:
 .venv/bin/pip:
 	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer is needed: install one, or say make PYTHON=/path/to/it' >&2; exit 1; }
 	$(PYTHON) -m venv .venv
+	@# The pip that comes with older Pythons takes minutes for what a present one does in seconds.
+	@$(BIN)/pip install --quiet --upgrade pip || echo 'pip stays as it is'
 
 # The stamps: an installation is made once, and again when pyproject.toml is newer.
 .venv/.base: pyproject.toml | .venv/bin/pip

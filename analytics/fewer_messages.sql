@@ -1,5 +1,5 @@
 -- B7 What if a run saw only the last messages of its thread, or had another cap on its prompt?
--- An estimate for each number of last messages (name some with `--candidates`; 1, 3, 5, 11, 21 and 41 otherwise). From
+-- An estimate for each number of last messages (name some with `--cap`; 1, 3, 5, 11, 21 and 41 otherwise). From
 -- a thread's recorded runs it is known by how much the prompt grew from each to the next: by an answer and the user's
 -- next message. Dropping the older turns takes that growth off again: of run i, which sees the last 2m + 1 messages,
 -- the prompt is taken to be that of the thread's first run plus what came in the last m turns. Exact where each run

@@ -19,12 +19,18 @@ FROM (
         cost_usd,
         CASE
             WHEN coalesce(asked_tier, '') = '' THEN 'not stated'
-            WHEN lower(asked_tier) IN ('default', 'standard', 'standard_only', 'on_demand') THEN 'standard'
+            WHEN lower(asked_tier) IN (
+                'default', 'standard', 'standard_only', 'on_demand', 'service_tier_standard',
+                'service_tier_unspecified', 'traffic_type_unspecified'
+            ) THEN 'standard'
             ELSE lower(asked_tier)
         END AS asked_for,
         CASE
             WHEN lower(coalesce(service_tier, '')) IN ('', 'auto') THEN 'not stated'
-            WHEN lower(service_tier) IN ('default', 'standard', 'on_demand') THEN 'standard'
+            WHEN lower(service_tier) IN (
+                'default', 'standard', 'on_demand', 'service_tier_standard', 'service_tier_unspecified',
+                'traffic_type_unspecified'
+            ) THEN 'standard'
             ELSE lower(service_tier)
         END AS served
     FROM asked

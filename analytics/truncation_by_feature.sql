@@ -93,22 +93,22 @@ compared AS (
 bounded AS (
     SELECT
         *,
-    CASE
-        WHEN truncated_share > 0 THEN (
-            truncated_share + 1.9207294103470627 / effective
-            - 1.959963984540054
-                * sqrt((truncated_share * (1 - truncated_share) + 0.9603647051735313 / effective) / effective)
-        ) / (1 + 3.841458820694125 / effective)
-        ELSE 0
-    END AS low_share,
-    CASE
-        WHEN truncated_share < 1 THEN (
-            truncated_share + 1.9207294103470627 / effective
-            + 1.959963984540054
-                * sqrt((truncated_share * (1 - truncated_share) + 0.9603647051735313 / effective) / effective)
-        ) / (1 + 3.841458820694125 / effective)
-        ELSE 1
-    END AS high_share
+        CASE
+            WHEN truncated_share > 0 THEN (
+                truncated_share + 1.9207294103470627 / effective
+                - 1.959963984540054
+                    * sqrt((truncated_share * (1 - truncated_share) + 0.9603647051735313 / effective) / effective)
+            ) / (1 + 3.841458820694125 / effective)
+            ELSE 0
+        END AS low_share,
+        CASE
+            WHEN truncated_share < 1 THEN (
+                truncated_share + 1.9207294103470627 / effective
+                + 1.959963984540054
+                    * sqrt((truncated_share * (1 - truncated_share) + 0.9603647051735313 / effective) / effective)
+            ) / (1 + 3.841458820694125 / effective)
+            ELSE 1
+        END AS high_share
     FROM compared
 ),
 placed AS (

@@ -412,7 +412,11 @@ class Capture:
             return  # a few bytes that may still be a stream's
         late = self._now - self._held_since >= PATIENCE
         if (late or self._held_size >= PIECE) and not self._must_wait(kind):
-            self._flush(kind, keep=0 if late else self._held_size % PIECE)
+            keep = max(0 if late else self._held_size % PIECE, self._decoder.behind if self._decoder else 0)
+            if keep < self._held_size:
+                self._flush(kind, keep)
+                if late:
+                    self._held_since = self._now
 
     def _must_wait(self, kind: str) -> bool:
         """Whether held bytes cannot go into rows yet, because it takes more of them to tell what is redacted.
@@ -442,10 +446,14 @@ class Capture:
         end = len(data) - keep
         if kind == _BODY and self._full and self._redactor.wants_whole:
             data = self._passage.whole(data, complete=len(data) < KEPT)
+        first = self._position
         for start in range(0, end, PIECE):
             piece = data[start : min(start + PIECE, end)]
             self._stored += len(piece)
             self._row(kind, None, piece, None, len(piece), self._take_cuts(self._stored, len(piece)))
+        if end and self._full and self._decoder is not None and self._tokenizer is not None:
+            behind = self._decoder.behind > 0
+            self._passage.expect(range(first, self._position), self._tokenizer.unfinished, behind=behind)
         self._held = [data[end:]] if keep else []
         self._held_size = keep
 

@@ -34,7 +34,9 @@ __all__ = [
     "least_free",
     "load",
     "origins",
+    "seconds_of",
     "size_of",
+    "size_text",
     "store_url",
 ]
 
@@ -46,9 +48,10 @@ LARGE: Final = 10 << 30
 
 _UNITS: Final = {"": 1, "kib": 1024, "mib": _MIB, "gib": 1024 * _MIB, "tib": _MIB * _MIB}
 _SIZE: Final = re.compile(r"\s*([0-9]{1,15})\s*(|[kmgt]ib)\s*", re.IGNORECASE)
-_AGE: Final = re.compile(r"\s*([1-9][0-9]{0,5})\s*(min|h|d|w)(\s+whole)?\s*", re.IGNORECASE)
-_SPAN: Final = re.compile(r"\s*([0-9]{1,7})\s*(s|min|h|d)\s*", re.IGNORECASE)
-_SECONDS: Final = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SPAN: Final = re.compile(r"\s*([0-9]{1,7})\s*(s|m|min|h|d|w)\s*", re.IGNORECASE)
+_SECONDS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+#: What an age after which things go may be told in: nobody's months are to be taken for minutes.
+_AGE: Final = re.compile(r"(.*(?:min|h|d|w))(\s+whole)?\s*", re.IGNORECASE)
 
 Text: TypeAlias = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Host: TypeAlias = Annotated[
@@ -126,8 +129,8 @@ class Settings(BaseModel):
     @classmethod
     def _span(cls, value: Any) -> Any:
         """A number of seconds from text such as `10min`."""
-        span = _SPAN.fullmatch(value) if isinstance(value, str) else None
-        return int(span[1]) * _SECONDS[span[2].lower()] if span else value
+        span = seconds_of(value) if isinstance(value, str) else None
+        return value if span is None else span
 
 
 _FORMS: Final = {
@@ -144,7 +147,8 @@ _FORMS: Final = {
     "queue_bytes": "a number of bytes above 0, such as 67108864 or 64MiB",
     "body_limit": "a number of bytes, such as 33554432 or 32MiB",
     "detect": "true or false",
-    "keep": "an age after which content goes, such as 30d, or 365d whole after which all goes, or 30d, 365d whole",
+    "keep": "an age after which content goes, such as 30d, or 365d whole after which all goes, or content first and "
+    "all later: 30d, 365d whole",
     "max_size": "a number of bytes from 1MiB on, such as 10GiB",
     "min_free": "a number of bytes, such as 2GiB, or 0",
     "checkpoint_file": "a path",
@@ -216,6 +220,21 @@ def size_of(text: str) -> int | None:
     return None if size is None else int(size[1]) * _UNITS[size[2].lower()]
 
 
+def size_text(count: float) -> str:
+    """A number of bytes as people read it, in the units that `size_of` takes."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
+        count /= 1024
+    return f"{count:,.1f} TiB"
+
+
+def seconds_of(text: str) -> int | None:
+    """Seconds of a span of time such as `30s`, `10min` (or `10m`), `3h`, `7d`, `2w`; None of another text."""
+    span = _SPAN.fullmatch(text)
+    return None if span is None else int(span[1]) * _SECONDS[span[2].lower()]
+
+
 def least_free(min_free: int | None, disk: int) -> int:
     """How many bytes of a disk of so many are to stay free by this setting: without one 512 MiB, or 2 % if more."""
     return max(512 * _MIB, disk // 50) if min_free is None else min_free
@@ -224,15 +243,19 @@ def least_free(min_free: int | None, disk: int) -> int:
 def ages(text: str) -> tuple[int | None, int | None]:
     """After how many seconds the content of recordings goes, and all of them, of a text such as `30d, 365d whole`.
 
-    None where the text does not say. Raises ValueError for another text.
+    None where the text does not say. Raises ValueError for another text, and where content would go last.
     """
     found: dict[bool, int] = {}
     for rule in text.split(","):
         age = _AGE.fullmatch(rule)
-        if age is None or (whole := age[3] is not None) in found:
+        seconds = None if age is None else seconds_of(age[1])
+        if age is None or not seconds or (whole := age[2] is not None) in found:
             raise ValueError("no rule for keeping recordings")
-        found[whole] = int(age[1]) * _SECONDS[age[2].lower()]
-    return found.get(False), found.get(True)
+        found[whole] = seconds
+    content, everything = found.get(False), found.get(True)
+    if content is not None and everything is not None and content >= everything:
+        raise ValueError("no content is left to be kept")
+    return content, everything
 
 
 def disabled() -> bool:

@@ -22,6 +22,8 @@ FREE_OUTPUT = 16 << 20
 RATIO = 100
 #: Longest list of codings. Nobody sends more than two; each layer multiplies what a bomb can do.
 MOST_CODINGS = 5
+#: Encoded bytes of a block of zstd at most, with what stands before it (RFC 8878 3.1.1). It is decoded as a whole.
+BLOCK = (128 << 10) + 32
 #: Bytes decoded between two looks at the output: at most 16 MiB of it with zstd (128 KiB of 4 bytes), the worst.
 SLICE = 512
 
@@ -182,6 +184,13 @@ class Decoder:
         if self.problem is not None:
             return False
         return not self._taken or all(coding.finished for _, coding in self._codings)
+
+    @property
+    def behind(self) -> int:
+        """So many of the last bytes that were fed, at most, may hold what is not decoded yet."""
+        if self.problem is not None or self.finished:
+            return 0
+        return BLOCK * sum(name == "zstd" for name, _ in self._codings)
 
     def feed(self, data: bytes) -> bytes:
         """The decoded bytes that these encoded ones complete; empty once there is a problem."""

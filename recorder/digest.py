@@ -41,12 +41,12 @@ __all__ = [
     "HAS_RAW",
     "HAS_TYPE",
     "KIND_CODES",
-    "VERSION",
     "Digests",
     "EventDigest",
     "erased",
     "leaf_of",
     "payload_of",
+    "seal_of",
 ]
 
 VERSION: Final = b"recorder 1"
@@ -87,6 +87,11 @@ def payload_of(row: Row) -> bytes:
     if raw is not None:
         return raw
     return wire(type_, data, None) if kind == Kind.SSE and data is not None else data or b""
+
+
+def seal_of(facts: bytes, payload: bytes) -> bytes:
+    """The seal over these two digests, 32 bytes."""
+    return hashlib.sha256(VERSION + facts + payload).digest()
 
 
 def leaf_of(recording_id: UUID, seal: bytes) -> bytes:
@@ -174,12 +179,12 @@ class EventDigest:
     def finish(self, recording: Recording, ending: Ending) -> Digests:
         """The three digests, once every row (the `end` row too) has been taken."""
         self._hash_pending()
-        facts = hashlib.sha256(_facts_opening(recording))
-        facts.update(_facts_ending(ending))
+        taken = hashlib.sha256(_facts_opening(recording))
+        taken.update(_facts_ending(ending))
         for part in (self._numbers, self._types, self._cuts):
-            facts.update(part.digest())
-        payload = self._payload.digest()
-        return facts.digest(), payload, hashlib.sha256(VERSION + facts.digest() + payload).digest()
+            taken.update(part.digest())
+        facts, payload = taken.digest(), self._payload.digest()
+        return facts, payload, seal_of(facts, payload)
 
     def _hash_pending(self) -> None:
         self._numbers.update(struct.pack(f"<{len(self._pending)}q", *self._pending))

@@ -222,20 +222,27 @@ class Ending:
     seal: bytes | None = None
     detail: Mapping[str, Any] = field(default_factory=_empty)
 
+    @property
+    def wire_withheld(self) -> bool:
+        """Whether the undecoded bytes of a coded body are not there, because they hold what is redacted."""
+        told = self.detail.get("redacted")
+        return isinstance(told, Mapping) and told.get("wire") == "withheld"
+
 
 class Erasure(NamedTuple):
-    """That content was erased on purpose: when (microseconds UTC), by whom, why."""
+    """That content was erased on purpose: when (microseconds UTC), by whom, why; None for a user who may not know."""
 
     erased_at: int
-    erased_by: str
-    reason: str
+    erased_by: str | None
+    reason: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """One Request and the stream of Events that answered it: one HTTP exchange. `ending` is None while it runs.
 
-    `erasures` come with a recording that goes from one store to another; who reads it from a store asks for them apart.
+    `erasures`, the oldest first, say that its content was erased. `withheld`: its content is there, and kept from the
+    user who read it from the store (see `recorder.store.roles`).
     """
 
     recording_id: UUID
@@ -256,6 +263,16 @@ class Recording:
     parameters: Mapping[str, Any] = field(default_factory=_empty)
     ending: Ending | None = None
     erasures: tuple[Erasure, ...] = ()
+    withheld: bool = False
+
+    @property
+    def missing(self) -> str:
+        """Why its content is not there, where it is not, as a clause."""
+        if self.content != "full":
+            return f"it was recorded with content={self.content}"
+        if self.erasures:
+            return "it was erased"
+        return "this user may see facts alone" if self.withheld else "it is gone, and no erasure is on record"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

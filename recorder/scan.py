@@ -11,14 +11,14 @@ import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from recorder import redact
 from recorder.decode import Decoder
 from recorder.digest import payload_of
-from recorder.recording import Head, Kind, Row
+from recorder.recording import Head, HeaderList, Kind, Row
 from recorder.store import Store
 from recorder.store.scanning import EVERYTHING, Scanned, Scope, Unreadable
 
@@ -179,8 +179,8 @@ class _Look:
         if isinstance(url, str):
             self._count(place, {"url": redact.clean_url(url) != url})
 
-    def _headers(self, place: str, headers: Sequence[tuple[str, str]], keep: Any) -> None:
-        kept = self._redactor.headers(keep(tuple(headers)))
+    def _headers(self, place: str, headers: HeaderList, keep: Callable[[HeaderList], HeaderList]) -> None:
+        kept = self._redactor.headers(keep(headers))
         self._count(place, {"header": sum(one != other for one, other in zip(headers, kept, strict=True))})
 
 
@@ -262,16 +262,14 @@ def _unpacked(body: object, encoding: object) -> bytes | None:
     return plain if packed.eof else None
 
 
-def _pairs(text: object) -> list[tuple[str, str]]:
+def _pairs(text: object) -> HeaderList:
     """Headers as they are stored: JSON, a list of pairs."""
     try:
         told = json.loads(text) if isinstance(text, str) else []
     except ValueError:
-        return []
-    pairs = (
-        [tuple(each) for each in told if isinstance(each, list) and len(each) == 2] if isinstance(told, list) else []
-    )
-    return [(name, value) for name, value in pairs if isinstance(name, str) and isinstance(value, str)]
+        return ()
+    pairs = [each for each in told if isinstance(each, list) and len(each) == 2] if isinstance(told, list) else []
+    return tuple((name, value) for name, value in pairs if isinstance(name, str) and isinstance(value, str))
 
 
 def _members(text: object) -> list[tuple[str, Any]]:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "APPLICATION_ID",
+    "CONTENT",
     "FACT_TABLES",
     "PARAMETERS",
     "REVISION",
@@ -306,6 +307,22 @@ _index("leases_writer", leases.c.writer)
 _index("logged_order", logged.c.batch, logged.c.recording_id)
 
 FACT_TABLES = ("recordings", "events", "endings", "tags", "erasures")
+
+#: The columns of `recordings` that are content: covered by the payload digest, and NULL once erased.
+CONTENT = (
+    "url",
+    "headers",
+    "body",
+    "body_encoding",
+    "body_sha256",
+    "salt",
+    "match_key",
+    "match_rule",
+    "session",
+    "trace",
+    "call",
+    "tags",
+)
 
 #: One reading of a run stands for it; the opener gives its start. Sums are scalar subqueries, so only the runs that a
 #: query selects pay for them (a GROUP BY over all readings takes seconds at a million recordings). What was recorded

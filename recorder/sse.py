@@ -153,6 +153,11 @@ class Tokenizer:
         """Bytes held of an unfinished frame."""
         return len(self._held)
 
+    @property
+    def unfinished(self) -> bytes:
+        """What is held of an unfinished frame."""
+        return bytes(self._held)
+
     def feed(self, chunk: bytes) -> list[Frame | Piece]:
         """The frames that this chunk completed, in order. Pieces stand among them only for a frame above the limit."""
         if self._held or self._start or b"\r" in chunk or len(chunk) > self._limit:

@@ -30,9 +30,9 @@ class Kind:
         return f"{self.module.__name__}-{self.mode}"
 
     def client(self, **options: Any) -> Any:
-        """A client that takes no settings from the environment."""
+        """A client with its own settings; the environment of a test holds none but the trusted authority."""
         factory = self.module.Client if self.mode == "sync" else self.module.AsyncClient
-        return factory(trust_env=False, **options)
+        return factory(**options)
 
 
 EVERY = [Kind(module, mode) for module in (httpx, httpx2) for mode in ("sync", "async")]

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
 
+import certifi
 import hypothesis
 import pytest
 
-from tests.needs import NIGHTLY, SLICE, SLICED, need
+from tests.disk import shim
+from tests.needs import CI, NIGHTLY, left_out, need
 from tests.postgres import Postgres, binaries
+
+if TYPE_CHECKING:
+    from recorder.store import Store
 
 __all__ = ["need"]
 
@@ -23,7 +31,7 @@ hypothesis.settings.register_profile(
     "ci", hypothesis.settings.get_profile("default"), derandomize=True, print_blob=True
 )
 hypothesis.settings.register_profile("nightly", hypothesis.settings.get_profile("default"), max_examples=10_000)
-hypothesis.settings.load_profile("nightly" if NIGHTLY else "ci" if os.environ.get("CI") else "default")
+hypothesis.settings.load_profile("nightly" if NIGHTLY else "ci" if CI else "default")
 
 # A shell ignores Ctrl-C for what it starts in the background, and whatever a test starts would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -42,24 +50,31 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-#: A test with more cases than this takes, where parts are taken, one of each so many of them.
-_MANY, _EVERY = 16, 4
 #: Those that hold the house together, and cost nothing, take all.
 _WHOLE = {"test_layers.py", "test_house.py", "test_schema.py", "test_docs.py"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """In `make test` a slice of each test with many cases, which RECORDER_SLICE names; `make nightly` takes all."""
-    if not SLICED:
-        return
     families: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.path.name not in _WHOLE:
             families.setdefault(item.nodeid.partition("[")[0], []).append(item)
-    many = [family for family in families.values() if len(family) > _MANY]
-    left = {item for family in many for number, item in enumerate(family) if number % _EVERY != SLICE % _EVERY}
+    left = {item for family in families.values() for item in left_out(family)}
     config.hook.pytest_deselected(items=[item for item in items if item in left])
     items[:] = [item for item in items if item not in left]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Clients trust one authority and not all of them: a client of httpx reads them when it is made, 10 ms each time.
+
+    No test speaks with the world; one that speaks TLS names its own authority.
+    """
+    first, end, _ = Path(certifi.where()).read_text(encoding="utf-8").partition("-----END CERTIFICATE-----\n")
+    trusted = tmp_path_factory.mktemp("trust") / "one.pem"
+    trusted.write_text(first + end, encoding="utf-8")
+    os.environ["SSL_CERT_FILE"] = str(trusted)
 
 
 _FOREIGN = ("RECORDER_", "OPENAI_", "ANTHROPIC_", "AZURE_", "PG")
@@ -81,6 +96,35 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite store with recordings of every shape, to be copied."""
+    from recorder.store import Store
+    from tests.verified import fill
+
+    path = tmp_path_factory.mktemp("filled") / "recorder.db"
+    with Store.open(path, create=True) as store:
+        fill(store, streams=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict[str, UUID]]]:
+    """A SQLite store with every golden stream, to be read, and their ids by their names."""
+    from recorder.store import Store
+    from tests.golden import tape
+    from tests.kept import GOLDEN, put
+
+    with Store.open(tmp_path_factory.mktemp("golden") / "recorder.db", create=True) as store:
+        yield store, {name: put(store, *tape(name)).recording_id for name in GOLDEN}
+
+
+@pytest.fixture(scope="session")
+def disk_shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library that watches a process's files and lets them fail, compiled once for each test process."""
+    return shim(tmp_path_factory.mktemp("shim"))
+
+
+@pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A private PostgreSQL server, one for each test process. A test that stops or kills one starts its own."""
     need("postgres", binaries() is not None, "no PostgreSQL server in /usr/lib/postgresql")
@@ -92,6 +136,31 @@ def postgres() -> Iterator[Postgres]:
 def postgres_url(postgres: Postgres) -> str:
     """The URL of the private server's database `postgres`, for the superuser."""
     return postgres.url()
+
+
+@pytest.fixture(scope="module")
+def new_schema(postgres: Postgres) -> Iterator[Callable[[], str]]:
+    """Gives URLs of empty schemas in one database of the module: a database each would take a second each."""
+    name = postgres.create_database()
+    numbers = itertools.count()
+
+    def make() -> str:
+        called = f"test_{next(numbers)}"
+        postgres.execute(f"CREATE SCHEMA {called}", name)
+        return f"{postgres.url(name)}?options=-csearch_path%3D{called}"
+
+    yield make
+    postgres.drop_database(name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database of each kind."""
+    if request.param == "postgresql":
+        make: Callable[[], str] = request.getfixturevalue("new_schema")
+        return make()
+    found: str = request.getfixturevalue("sqlite_url")
+    return found
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ def plain(module: Any) -> Callable[[str], Talk]:
 
     def talk(base: str) -> Talk:
         told: Talk = []
-        with module.Client(trust_env=False, timeout=20) as client:
+        with module.Client(timeout=20) as client:
             for path in ("/v1/responses", "/v1/chat/completions"):
                 for body in ({"stream": True, "n": path}, {"n": path}):
                     with client.stream("POST", base + path, json=body) as response:

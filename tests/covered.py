@@ -11,13 +11,12 @@ import shutil
 import subprocess
 import sys
 
-from tests.areas import AREAS
+from tests.areas import AREAS, PICKED
 from tests.needs import ROOT
 
 _FOLDER = ROOT / "build" / "coverage"
 _SETTINGS = ROOT / "tests" / "coverage.ini"
-#: Without the streams that others published: they take long, and reach nothing that the others do not.
-_PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not published")
+_PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", PICKED)
 
 
 def main(names: list[str]) -> int:

@@ -14,7 +14,7 @@ import mmap
 import os
 import select
 import signal
-import subprocess
+import sqlite3
 import sys
 import time
 import traceback
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+import psycopg
 from sqlalchemy import Engine, event
 
 from recorder import reader
@@ -32,13 +33,13 @@ from recorder.recording import Event, Head, Reading, Recording, Request, Transpo
 from recorder.replay import Player
 from recorder.store import Append, RunFilter, Store
 from recorder.writer import Writer
-from tests import disk
-from tests.needs import ROOT
+from tests import disk, program
 from tests.rows import opened, rows_of
 
 __all__ = [
     "STREAM",
     "Kept",
+    "ask",
     "child",
     "drained",
     "eight_writers",
@@ -47,6 +48,7 @@ __all__ = [
     "kept",
     "killed_at",
     "replayed",
+    "say",
     "statements",
     "stopped",
 ]
@@ -83,6 +85,30 @@ def kept(where: str | Path) -> list[Kept]:
             reading = reader.read(store, recording_id)
             found.append(Kept(store.recording(recording_id), list(store.events(recording_id)), reading))
     return found
+
+
+# -- past the store ----------------------------------------------------------------------------------------------------
+
+
+def ask(url: str, statement: str) -> list[Any]:
+    """What a database says, past the store."""
+    if url.startswith("postgresql"):
+        with psycopg.connect(url) as connection:
+            rows = connection.execute(statement.encode()).fetchall()
+            return [tuple(bytes(cell) if isinstance(cell, memoryview) else cell for cell in row) for row in rows]
+    with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+        return connection.execute(statement).fetchall()
+
+
+def say(url: str, statement: str) -> None:
+    """Change something in a database, past the store."""
+    if url.startswith("postgresql"):
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(statement.encode())
+    else:
+        path = url.removeprefix("sqlite:///")
+        with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.execute(statement)
 
 
 # -- other processes ---------------------------------------------------------------------------------------------------
@@ -123,11 +149,8 @@ def forked(act: Callable[[], Any]) -> Any:
 
 def failing_disks(library: Path, folder: Path) -> dict[str, Any]:
     """What came of an append, a stream and a sync on a disk that fails, in one process under the shim."""
-    command = [sys.executable, "-m", "tests.faulted", str(folder)]
-    under = disk.environment(library, folder)
-    done = subprocess.run(command, cwd=ROOT, env=under, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 0, done.stderr[-4000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    found: dict[str, Any]
+    (found,) = program.run("faulted", str(folder), env=disk.environment(library, folder), timeout=120)
     return found
 
 
@@ -212,8 +235,13 @@ def _writer(path: Path, done: memoryview, number: int, begin: tuple[int, int], t
     os.write(told, json.dumps([str(recording.recording_id), 300, done.tolist()]).encode() + b"\n")
 
 
+_SENT: Final = ("before_cursor_execute", "commit")
+
+
 def statements(act: Callable[[], Any], *, kill_at: int = 0) -> int:
-    """Do it, and count the statements to the database; before the one of that number this process is killed."""
+    """Do it, and count what is sent to the database: statements and commits. Before the one of that number this process
+    is killed.
+    """
     count = 0
 
     def before(*_: Any) -> None:
@@ -222,16 +250,18 @@ def statements(act: Callable[[], Any], *, kill_at: int = 0) -> int:
         if count == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    event.listen(Engine, "before_cursor_execute", before)
+    for what in _SENT:
+        event.listen(Engine, what, before)
     try:
         act()
     finally:
-        event.remove(Engine, "before_cursor_execute", before)
+        for what in _SENT:
+            event.remove(Engine, what, before)
     return count
 
 
 def killed_at(act: Callable[[], Any], at: int) -> None:
-    """Do it in a fork of this process, which is killed before the statement of that number."""
+    """Do it in a fork of this process, which is killed before the statement or commit of that number."""
     _, status = os.waitpid(child(lambda: statements(act, kill_at=at)), 0)
     assert os.WIFSIGNALED(status), "it ended before it was killed"
     assert os.WTERMSIG(status) == signal.SIGKILL

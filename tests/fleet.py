@@ -200,17 +200,8 @@ def _run(random: Random, app: App, at: int, *, number: int, request: int, first:
     prompt_need = first.prompt_need if first else _tokens(random, app.prompt_mu, app.prompt_sigma)
     prompt_cap: int | None = _chosen(random, app.prompt_caps)
     strategy: str | None = _chosen(random, app.strategies)
-    broken = math.ceil(random.expovariate(1 / 600)) if random.random() < 0.02 else None
-    output, outcome, known, prompt = need, "completed", True, prompt_need
-    if runaway:
-        output, outcome = cap or _MODEL_LIMIT, "truncated_output"
-    elif cap is not None and need > cap:
-        output, outcome = cap, "truncated_output"
-    elif random.random() < app.tools:
-        outcome = "tool_wait"
-    if broken is not None and broken < output:  # the time of the cut has nothing to do with what was needed
-        output, outcome = broken, random.choice(["client_abort", "upstream_cut", "no_terminal"])
-        known = app.dialect == "messages"
+    output, outcome, known = _ended(random, app, need, cap, runaway=runaway)
+    prompt = prompt_need
     if prompt_cap is not None and prompt_need > prompt_cap:
         output, outcome, known, prompt = 0, "truncated_prompt", True, prompt_cap
     elif random.random() < 0.005:
@@ -243,6 +234,22 @@ def _run(random: Random, app: App, at: int, *, number: int, request: int, first:
         blanks=blanks if outcome == "truncated_output" else 0,
         cached=prompt // 2 if app.dialect in {"chat", "responses"} and random.random() < 0.4 else 0,
     )
+
+
+def _ended(random: Random, app: App, need: int, cap: int | None, *, runaway: bool) -> tuple[int, str, bool]:
+    """How much an answer wrote, how it ended, and whether that much was stated; of one that was let begin."""
+    broken = math.ceil(random.expovariate(1 / 600)) if random.random() < 0.02 else None
+    output, outcome = need, "completed"
+    if runaway:
+        output, outcome = cap or _MODEL_LIMIT, "truncated_output"
+    elif cap is not None and need > cap:
+        output, outcome = cap, "truncated_output"
+    elif random.random() < app.tools:
+        outcome = "tool_wait"
+    if broken is None or broken >= output:
+        return output, outcome, True
+    # The time of the cut has nothing to do with what was needed.
+    return broken, random.choice(["client_abort", "upstream_cut", "no_terminal"]), app.dialect == "messages"
 
 
 def _uuid7(random: Random, micros: int) -> UUID:
@@ -397,14 +404,6 @@ def _reading(run: Made) -> Reading:
     status, stop_reason, complete, _ = _SAID[run.outcome]
     visible = max(0, run.output - run.reasoning - run.blanks)
     valid = None if not app.json_mode or run.outcome == "http_error" else run.outcome == "completed"
-    flags = {
-        "whitespace_runaway": run.runaway,
-        "reasoning_starved": run.starved,
-        "json_damaged": valid is False,
-        "output_cap_reached": run.outcome == "truncated_output",
-        "no_terminal_event": run.outcome == "no_terminal",
-        "http_error": run.outcome == "http_error",
-    }
     answered = run.outcome not in {"http_error", "truncated_prompt"}
     ttft = min(400_000, run.duration_us) if answered and run.output else None
     return Reading(
@@ -435,9 +434,21 @@ def _reading(run: Made) -> Reading:
         json_damage="unclosed" if valid is False else None,
         group=_assistant(app) or app.name,
         metadata={"customer": f"c{run.request % 7}"},
-        flags=tuple(sorted(name for name, raised in flags.items() if raised)),
+        flags=_flags(run, valid),
         facts=_facts(run, visible),
     )
+
+
+def _flags(run: Made, valid: bool | None) -> tuple[str, ...]:
+    raised = {
+        "whitespace_runaway": run.runaway,
+        "reasoning_starved": run.starved,
+        "json_damaged": valid is False,
+        "output_cap_reached": run.outcome == "truncated_output",
+        "no_terminal_event": run.outcome == "no_terminal",
+        "http_error": run.outcome == "http_error",
+    }
+    return tuple(sorted(name for name, is_raised in raised.items() if is_raised))
 
 
 def _usage(run: Made) -> dict[str, Any]:

@@ -271,7 +271,7 @@ def answer(_: Any) -> Iterator[Step]:
 def scene_client(path: Path, promised: Acknowledged) -> Play:
     """A real client is recorded: it gets every byte, at once, and so does the store once the fault has passed."""
     Store.open(path, create=True).close()
-    with recorder.open(path, min_free=0) as handle, httpx.Client(trust_env=False, timeout=30) as client:
+    with recorder.open(path, min_free=0) as handle, httpx.Client(timeout=30) as client:
         handle.instrument(client)
 
         def exchange() -> None:

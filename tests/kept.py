@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 from recorder import reader
 from recorder.recording import Event, Kind, Recording
@@ -15,7 +13,7 @@ from recorder.store import Append, Store
 from tests.golden import STREAMS, tape
 from tests.tape import recorded
 
-__all__ = ["GOLDEN", "bare", "every_golden_stream", "keep", "put", "without_payloads"]
+__all__ = ["GOLDEN", "bare", "clear", "keep", "put", "without_payloads"]
 
 GOLDEN = sorted(path.stem for path in STREAMS.glob("*.sse"))
 
@@ -34,6 +32,12 @@ def keep(store: Store, asked: Any, answer: bytes | None, **how: Any) -> Recordin
     return put(store, *recorded(asked, answer, **how))
 
 
+def clear(path: Path) -> None:
+    """Take a SQLite store away, and all that lies beside it: log, locks, facts for questions, backups."""
+    for each in path.parent.glob(f"{path.name}*"):
+        shutil.rmtree(each, ignore_errors=True) if each.is_dir() else each.unlink()
+
+
 def bare(events: list[Event]) -> list[Event]:
     """The rows without the payloads of the stream."""
     return [event if event.kind in (Kind.HEAD, Kind.END) else event._replace(data=None, raw=None) for event in events]
@@ -43,10 +47,3 @@ def without_payloads(store: Store, name: str) -> Recording:
     """A golden stream in the store, recorded with content=facts and not read while its payloads were there."""
     recording, events = tape(name)
     return put(store, replace(recording, content="facts"), bare(events))
-
-
-@contextmanager
-def every_golden_stream(path: Path) -> Iterator[tuple[Store, dict[str, UUID]]]:
-    """A store with all of them, and their ids by their names."""
-    with Store.open(path, create=True) as opened:
-        yield opened, {name: put(opened, *tape(name)).recording_id for name in GOLDEN}

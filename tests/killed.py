@@ -2,7 +2,7 @@
 
 Run as a program (`python -m tests.killed URL SEED TAKE REVISION ...`); the URL is a SQLite path ending in `.db` that is
 free, or a PostgreSQL server's. A step is a statement that is sent, or a commit. Each try forks a child that upgrades a
-fresh copy of the older store and kills itself with SIGKILL when it comes to step N. TAKE is how many steps of each
+fresh copy of the older store and is killed with SIGKILL when it comes to step N. TAKE is how many steps of each
 revision are taken; 0 takes all. Prints one JSON line of figures, or fails with what was wrong.
 """
 
@@ -11,21 +11,22 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import random
 import shutil
-import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, select
+from sqlalchemy import Connection, create_engine, inspect, select
 from sqlalchemy.pool import NullPool
 
 from recorder import schema
 from recorder.store import Store, check_store, describe_store, migrate_store
 from recorder.verify import verify
+from tests.faulted import forked, killed_at, say, statements
+from tests.kept import clear
 from tests.older import make_older
 
 FACTS = ("recordings", "events", "endings", "tags")
@@ -81,16 +82,15 @@ class Places:
     def drop(self, url: str) -> None:
         """Remove a copy."""
         if "://" in url:
-            self._server(f'DROP DATABASE "{url.rpartition("/")[2]}" WITH (FORCE)')
+            say(self.url, f'DROP DATABASE "{url.rpartition("/")[2]}" WITH (FORCE)')
             return
-        for path in Path(url).parent.glob(f"{Path(url).name}*"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        clear(Path(url))
 
     def _made(self, name: str, model: str | None, revision: str | None) -> str:
         if "://" in self.url:
             made = f"{self.url.rpartition('/')[0]}/{name}"
             template = "" if model is None else f' TEMPLATE "{model.rpartition("/")[2]}"'
-            self._server(f'CREATE DATABASE "{name}"{template}')
+            say(self.url, f'CREATE DATABASE "{name}"{template}')
         else:
             made = str(Path(self.url).with_name(f"{name}.db"))
             if model is not None:
@@ -98,42 +98,6 @@ class Places:
         if revision is not None:
             make_older(made, revision)
         return made
-
-    def _server(self, statement: str) -> None:
-        import psycopg
-
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(statement.encode())
-
-
-def upgrade_until(url: str, step: int) -> int:
-    """In a child: upgrade, and be killed at this step. How many steps there were, where they were fewer (a pipe's end
-    gives it); a killed child gives -1.
-    """
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            steps = itertools.count()
-
-            def one(*_: object) -> None:
-                if next(steps) == step:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            event.listen(Engine, "before_cursor_execute", one)
-            event.listen(Engine, "commit", one)
-            migrate_store(url)
-            os.write(write, str(next(steps)).encode())
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(write)
-    told = os.read(read, 64)
-    os.close(read)
-    status = os.waitpid(child, 0)[1]
-    assert told or os.WIFSIGNALED(status), "the upgrade failed"
-    return int(told) if told else -1
 
 
 def hold(url: str, revision: str, was: dict[str, Any]) -> str:
@@ -155,7 +119,7 @@ def hold(url: str, revision: str, was: dict[str, Any]) -> str:
     return str(found)
 
 
-def main(url: str, seed: str, take: int, revisions: list[str]) -> dict[str, Any]:
+def main(url: str, seed: str, take: int, revisions: Sequence[str]) -> dict[str, Any]:
     """Kill an upgrade from each revision at each step; the figures."""
     places = Places(url)
     random_ = random.Random(seed)
@@ -164,13 +128,13 @@ def main(url: str, seed: str, take: int, revisions: list[str]) -> dict[str, Any]
         model = places.make(revision)
         was = before(model)
         whole = places.copy(model)
-        steps = upgrade_until(whole, -1)
+        steps = forked(partial(statements, partial(migrate_store, whole)))
         hold(whole, revision, was)
         places.drop(whole)
         figures["steps"][revision] = steps
-        for step in sorted(random_.sample(range(steps), min(take, steps)) if take else range(steps)):
+        for step in sorted(random_.sample(range(1, steps + 1), min(take or steps, steps))):
             place = places.copy(model)
-            assert upgrade_until(place, step) == -1
+            killed_at(partial(migrate_store, place), step)
             found = hold(place, revision, was)
             figures["kills"] += 1
             figures["old" if found == revision else "new"] += 1

@@ -8,7 +8,7 @@ part of them than the usual one. They are read once, because each test runs with
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -24,6 +24,8 @@ __all__ = [
     "SLICED",
     "each",
     "examples",
+    "in_turn",
+    "left_out",
     "need",
     "need_cassettes",
     "need_corpus",
@@ -37,12 +39,16 @@ CORPUS: Final = ROOT.parent / "shared" / "corpus"
 CASSETTES: Final = ROOT.parent / "shared" / "cassettes"
 
 NIGHTLY: Final = os.environ.get("RECORDER_NIGHTLY", "") not in {"", "0"}
-#: CI lasts longer where a test is about duration; of the long lists it takes the same slice as `make test`.
+#: CI lasts longer where a test is about duration, and follows all of the recipes; of other lists it takes the slice
+#: that `make test` takes.
 CI: Final = os.environ.get("CI", "") not in {"", "0", "false"}
 #: Which part of the long lists `make test` takes.
 SLICE: Final = int(os.environ.get("RECORDER_SLICE") or 0)
 #: Whether tests with many cases take a part of these: in `make test`, which says which part.
 SLICED: Final = bool(os.environ.get("RECORDER_SLICE")) and not NIGHTLY
+#: A test with more cases than this takes, in `make test`, one of each so many of them.
+_MANY: Final = 16
+_EVERY: Final = 4
 _REQUIRED: Final = frozenset(filter(None, os.environ.get("RECORDER_REQUIRE", "").split(",")))
 
 
@@ -78,7 +84,29 @@ def examples(usual: int, nightly: int) -> int:
 def each(every: int, cases: Iterable[T]) -> list[T]:
     """All of the cases in `make nightly`; in `make test` one of each `every`, the same ones at each run.
 
-    RECORDER_SLICE=1 takes those behind them, and so on: `every` runs see them all.
+    RECORDER_SLICE=1 takes those behind them, and so on: `every` runs see them all. Where `left_out` takes a part of
+    these again, `every` must be odd, or both would go round together and meet the same ones for ever.
     """
     found = list(cases)
+    assert every % 2 or len(found) <= every * _MANY, "take an odd one"
     return found if NIGHTLY else found[SLICE % every :: every]
+
+
+def in_turn(number: int, ways: Sequence[T]) -> list[T]:
+    """All ways of doing case `number` in `make nightly`; in `make test` one of them, other cases go other ways.
+
+    Which cases there are goes round with each slice, so the ways go round once these all have had their turn. The way
+    changes with every third case: in step with `left_out`, a run could have one way alone.
+    """
+    return list(ways) if NIGHTLY else [ways[(number // 3 + SLICE // _EVERY) % len(ways)]]
+
+
+def left_out(cases: Sequence[T], part: int | None = SLICE if SLICED else None) -> list[T]:
+    """Those of a test's cases that this run leaves out, where it takes the part `part` of many; None takes all.
+
+    Of each four another one is taken than of the four before: where every second case is asynchronous, or each fourth
+    of one client, every part has some of all.
+    """
+    if part is None or len(cases) <= _MANY:
+        return []
+    return [case for number, case in enumerate(cases) if (number + number // _EVERY - part) % _EVERY]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ def make_older(url: str | Path, revision: str) -> None:
 
 
 @contextlib.contextmanager
-def _begun(url: str | Path) -> Any:
+def _begun(url: str | Path) -> Iterator[Connection]:
     if isinstance(url, str) and url.startswith("postgresql"):
         engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://"), poolclass=NullPool)
     else:

@@ -38,7 +38,7 @@ for _name in (
 ):
     importlib.import_module(_name)
 for _name in ("httpx", "httpx2"):
-    with sys.modules[_name].Client(trust_env=False):  # loads what it stands on
+    with sys.modules[_name].Client():  # loads what it stands on
         pass
 for _name in (
     "handle",

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from recorder.recording import Ending, Kind, Reading, Recording, Request, Row, StoredReading, uuid7
 from recorder.store import Append, Store
 
-__all__ = ["STARTED", "WRITER", "an_end", "made_reading", "opened", "positions", "recorded", "rows_of"]
+if TYPE_CHECKING:
+    import pytest
+    from sqlalchemy import Connection
+
+__all__ = ["STARTED", "WRITER", "an_end", "made_reading", "meanwhile", "opened", "positions", "recorded", "rows_of"]
 
 WRITER = UUID("00000000-0000-7000-8000-00000000000a")
 STARTED = 1_790_000_000_000_000
@@ -100,3 +106,33 @@ def made_reading(recording: Recording, run_id: UUID | None = None, **fields: Any
 def positions(store: Store, recording: Recording) -> Sequence[int]:
     """The positions that are stored."""
     return [event.position for event in store.events(recording.recording_id)]
+
+
+def meanwhile(
+    monkeypatch: pytest.MonkeyPatch, store: Store, first: Callable[[], object], second: Callable[[], object]
+) -> bool:
+    """Runs `second` when `first` has written to the store and not committed; whether it had to wait for that."""
+    written, done = threading.Event(), threading.Event()
+    waited: list[bool] = []
+    write = store._backend.write
+
+    @contextmanager
+    def write_slowly() -> Iterator[Connection]:
+        with write() as connection:
+            yield connection
+            if not written.is_set():
+                written.set()
+                waited.append(not done.wait(0.4))  # time enough for the other, did it not have to wait
+
+    def other() -> None:
+        assert written.wait(30)
+        second()
+        done.set()
+
+    monkeypatch.setattr(store._backend, "write", write_slowly)
+    thread = threading.Thread(target=other)
+    thread.start()
+    first()
+    thread.join()
+    assert done.is_set()
+    return waited[0]

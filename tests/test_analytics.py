@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from recorder import dialects, queries
+from recorder import dialects, prices, queries
+from recorder.cli.analyze import analyze
 from recorder.queries import tables
 from recorder.queries.asking import SLICES, Answer, Scope, ask
 from recorder.queries.questions import Question, find, questions
@@ -117,6 +118,27 @@ def test_wilsons_interval_is_the_same_wherever_it_stands() -> None:
     for question in files:
         ends = [match[3] for match in spelled.finditer(" ".join(question.sql.split()))]
         assert ends == ["-", "+"], question.name
+
+
+def test_what_stands_in_several_files_is_the_same_in_all() -> None:
+    """Which JSON would be valid had it gone on; what no run can have used; what providers call their ordinary tier."""
+    cut = [
+        re.findall(r"'(\w+)'", found) for one in questions() for found in re.findall(r"IN \(\s*('in_[^)]*)", one.sql)
+    ]
+    assert len(cut) == 4
+    assert {frozenset(words) - {"empty"} for words in cut} == {frozenset(cut[0]) - {"empty"}}
+    assert set(re.findall(r"\b9{4,}\b", tables.shared("needs"))) == {str(prices.MOST_TOKENS)}
+    ordinary = re.findall(r"IN \(\s*('default'[^)]*)", find("tiers").sql)
+    asked, served = (set(re.findall(r"'(\w+)'", found)) for found in ordinary)
+    assert served == prices._ORDINARY
+    assert asked == prices._WHATEVER - {"auto"}
+
+
+def test_a_question_names_only_options_that_there_are() -> None:
+    there = {option for each in analyze.params for option in each.opts}
+    named = {option for one in questions() for option in re.findall(r"(?<!\S)`?(--[a-z-]+)", one.text)}
+    assert named
+    assert named <= there
 
 
 @pytest.mark.parametrize("name", NAMES)

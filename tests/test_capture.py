@@ -458,6 +458,28 @@ def test_a_slow_body_that_is_no_stream_waits_a_second_for_its_row(content_type: 
     assert [row[2] for row in capture.take()][1:] == ["wire" if codings else "body"]
 
 
+@pytest.mark.parametrize(("content_type", "codings"), [("application/x-ndjson", ()), (STREAM, ("sdch",))])
+def test_the_second_that_a_row_waits_is_a_whole_one(content_type: str, codings: tuple[str, ...]) -> None:
+    """A chunk one microsecond sooner does not end it."""
+    capture = begun(Exchange(head(content_type, *codings), [], None))
+    taken = []
+    for at in (100, 1_000_099, 1_000_100):
+        capture.data(b"x", at)
+        taken.append([row[7] for row in capture.take() if row[2] in {"body", "wire"}])
+    assert taken == [[], [], [3]]
+
+
+def test_an_encoded_body_that_is_no_stream_does_not_wait_for_something_to_be_decoded() -> None:
+    """The head of a gzip file holds nothing of the answer; under a type that may be a stream's it is not known yet."""
+    body = ENCODERS["gzip"][1]([b'{"error":"no"}'])[0]
+    for content_type, expected in (("application/json", ["wire"]), ("text/plain", [])):
+        capture = begun(Exchange(head(content_type, "gzip"), [], None))
+        capture.take()
+        for number, at in enumerate(range(0, 10, 2)):
+            capture.data(body[at : at + 2], 100 + number * 250_000)
+        assert [row[2] for row in capture.take()] == expected
+
+
 def test_an_encoded_body_that_is_no_stream_is_cut_into_pieces() -> None:
     noise = random.Random(1).randbytes(5 << 19)
     body = zlib.compress(noise)
@@ -569,6 +591,15 @@ def test_what_memory_keeps_for_a_reading_is_bounded() -> None:
     assert capture.kept is None
     assert capture.ending is not None
     assert capture.ending == sealed(recording("facts"), rows, capture.ending)
+
+
+def test_what_memory_keeps_for_a_reading_is_so_much_and_not_a_byte_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recorder.capture.KEPT", 1_000)
+    for size, kept in ((1_000, True), (1_001, False)):
+        capture = Capture(recording("facts"))
+        capture.data(b"data: " + b"x" * (size - 8) + b"\n\n", 10)
+        assert [row[7] for row in capture.take()] == [size]
+        assert (capture.kept is not None) == kept
 
 
 # -- heads -------------------------------------------------------------------------------------------------------------

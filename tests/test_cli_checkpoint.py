@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from recorder.store import Store
 from recorder.verify import parse
 from tests.command import invoke, json_lines
 from tests.needs import ROOT
-from tests.verified import append, fill
+from tests.verified import append
 
 LINE = re.compile(
     r"recorder-checkpoint/1 store=\S{36} time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ count=19 root=[0-9a-f]{64}\n"
@@ -22,10 +23,8 @@ LINE = re.compile(
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    with Store.open(tmp_path / "recorder.db", create=True) as store:
-        fill(store, streams=False)
-    return tmp_path / "recorder.db"
+def path(filled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(filled, tmp_path / "recorder.db"))
 
 
 def test_it_is_one_line_and_the_same_again(path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from recorder.store import Store
 from tests.command import invoke, json_lines
 from tests.golden import stream
-from tests.kept import keep
+from tests.kept import keep, without_payloads
 from tests.tape import post
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07<script>alert(1)</script>\u202e\x00</pre><img src=x onerror=alert(2)>"
@@ -164,6 +164,18 @@ def test_the_page_holds_what_differs_and_nothing_that_acts(path: Path, tmp_path:
     assert "\x1b" not in text
     assert "\u202e" not in text
     assert "They differ in parameters, text." in page.text
+
+
+def test_lines_and_page_say_that_not_all_could_be_compared(path: Path, tmp_path: Path) -> None:
+    with Store.open(path, create=True) as store:
+        for _ in range(2):
+            without_payloads(store, "chat-stop")
+    out = tmp_path / "diff.html"
+    done = invoke("diff", "@-2", "@last", "--html", str(out), store=path)
+    assert done.exit_code == 0, done.output
+    for told in (invoke("diff", "@-2", "@last", store=path).stdout, _Page(out.read_text(encoding="utf-8")).text):
+        assert "recorded with content=facts" in told
+        assert "They are the same in what could be compared." in told
 
 
 def test_nothing_that_a_terminal_obeys_is_printed(path: Path) -> None:

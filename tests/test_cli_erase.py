@@ -98,7 +98,7 @@ def test_a_credential_in_the_reason_is_masked_as_everywhere(path: Path, filled: 
     assert done.exit_code == 0, done.stderr
     with Store.open(path) as store:
         (first,) = store.erasures([filled.customers[0]])[filled.customers[0]]
-        assert first.reason.startswith("held ")
+        assert str(first.reason).startswith("held ")
     assert in_files(path.parent, [key]) == {}
 
 
@@ -118,6 +118,9 @@ def test_without_a_yes_it_asks(path: Path, filled: Filled) -> None:
         (["--run", "@last", "--yes"], 2),
         (["--run", "@last", "--reason", " ", "--yes"], 2),
         (["--run", "nothing", "--reason", "x", "--yes"], 3),
+        (["--metadata", "customer=nobody", "--reason", "x", "--yes"], 3),
+        (["--thread", "thread_none", "--tag", "a=b", "--reason", "x"], 3),
+        (["--trace", "none", "--dry-run"], 3),
     ],
 )
 def test_what_makes_no_sense_is_refused(path: Path, filled: Filled, arguments: list[str], code: int) -> None:
@@ -125,6 +128,18 @@ def test_what_makes_no_sense_is_refused(path: Path, filled: Filled, arguments: l
     with Store.open(path) as store:
         assert store.erased_ids() == []
     assert filled.customers
+
+
+def test_what_was_left_to_do_is_done_though_nothing_has_that_name_any_more(path: Path, filled: Filled) -> None:
+    """As after a kill: the recordings had gone, a copy that was made before an upgrade had not."""
+    copy = path.with_name("recorder.db.backup-1.0")
+    whole = path.read_bytes()
+    assert invoke("erase", *WHO, "--reason", "asked to", "--yes", store=path).exit_code == 0
+    copy.write_bytes(whole)
+    done = invoke("erase", *WHO, "--reason", "asked to", "--yes", store=path)
+    assert (done.exit_code, "goes by these names" in done.stderr) == (3, True)
+    assert not copy.exists()
+    assert in_files(path.parent, filled.canaries) == {}
 
 
 def test_a_hold_is_told_and_is_the_exit_code(path: Path, filled: Filled) -> None:

@@ -11,21 +11,21 @@ import pytest
 from recorder import reader
 from recorder.store import Store
 from tests.command import invoke
-from tests.verified import fill, raw
+from tests.verified import raw
 
 
 @pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pristine") / "recorder.db"
-    with Store.open(path, create=True) as store:
-        fill(store, streams=False)
+def read(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The store with its readings."""
+    path = Path(shutil.copy(filled, tmp_path_factory.mktemp("read") / "recorder.db"))
+    with Store.open(path) as store:
         reader.read_due_all(store)
     return path
 
 
 @pytest.fixture
-def path(pristine: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(pristine, tmp_path / "recorder.db"))
+def path(read: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(read, tmp_path / "recorder.db"))
 
 
 def name(path: Path, place: int = 0) -> str:

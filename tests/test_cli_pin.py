@@ -22,7 +22,7 @@ pytest_plugins = ["pytester", "tests.plugged"]
 def store(tmp_path: Path, provider: Provider) -> Path:
     """A store with two runs of one prompt each."""
     path = tmp_path / "recorder.db"
-    with recorder.open(path, strict=True) as handle, httpx.Client(trust_env=False) as client:
+    with recorder.open(path, strict=True) as handle, httpx.Client() as client:
         handle.instrument(client)
         for prompt in ("one", "two"):
             asked = {"model": "m", "stream": True, "messages": [{"role": "user", "content": prompt}]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from recorder import config
 from recorder.store import Store
 from tests.command import invoke, json_lines
 from tests.erased import CUSTOMER, fill, in_files
+from tests.kept import keep
 from tests.needs import ROOT
+from tests.tape import post
 
 
 @pytest.fixture
@@ -92,6 +95,9 @@ def test_the_commands_of_the_paper_work(path: Path) -> None:
         for line in re.findall(r"^    (recorder .*)$", paper, re.MULTILINE)
     ]
     assert len(commands) == 6
+    with Store.open(path) as store:
+        asked = post("/v1/chat/completions", model="gpt-4o", messages=[], metadata={"customer": "C-4711"})
+        keep(store, asked, None, started_at=time.time_ns() // 1000)
     for command in commands:
         done = invoke(*command[1:], store=path)
         assert done.exit_code == 0, (command, done.stderr)

@@ -96,9 +96,7 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 def post(base: str, **headers: str) -> int:
     kind = {"content-type": "application/json"}
-    return httpx.post(
-        f"{base}/v1/chat/completions", content=BODY, headers={**kind, **headers}, trust_env=False
-    ).status_code
+    return httpx.post(f"{base}/v1/chat/completions", content=BODY, headers={**kind, **headers}).status_code
 
 
 # -- a server ----------------------------------------------------------------------------------------------------------
@@ -108,7 +106,7 @@ def test_a_server_says_where_it_listens_and_ends_when_told(store: Path) -> None:
     """A first signal lets streams end; the rest of what it says goes to stderr."""
     with server(store, "--repeat", "last") as (base, process):
         assert [post(base), post(f"{base}/openai"), post(base)] == [200, 200, 200]
-        assert httpx.post(f"{base}/v1/x", json={"said": "a private text"}, trust_env=False).status_code == 404
+        assert httpx.post(f"{base}/v1/x", json={"said": "a private text"}).status_code == 404
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=20)
     assert process.returncode == 0
@@ -124,7 +122,7 @@ def test_a_second_signal_ends_what_hangs(store: Path) -> None:
         host, _, port = base.removeprefix("http://").rpartition(":")
         with socket.create_connection((host, int(port)), 20) as sock:
             sock.sendall(asking())
-            while not httpx.get(f"{base}/__recorder/health", trust_env=False).json()["open_streams"]:
+            while not httpx.get(f"{base}/__recorder/health").json()["open_streams"]:
                 time.sleep(0.01)
             process.send_signal(signal.SIGINT)
             while "stopping when" not in _pipe(process.stderr).readline():

@@ -13,10 +13,10 @@ from uuid import UUID
 import pytest
 
 from recorder.recording import Event, Transport
-from recorder.store import Store
+from recorder.store import Store, path_of
 from tests import browser
 from tests.command import invoke
-from tests.kept import every_golden_stream, put
+from tests.kept import put
 from tests.needs import ROOT, need
 from tests.taped import chat, said
 
@@ -33,11 +33,12 @@ ATTEMPTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, UUID]]:
-    path = tmp_path_factory.mktemp("ticket") / "a.db"
-    with every_golden_stream(path) as (_, ids):
-        return path, ids
+@pytest.fixture
+def kept(golden: tuple[Store, dict[str, UUID]]) -> tuple[Path, dict[str, UUID]]:
+    """Where the store with every golden stream is, and their ids."""
+    path = path_of(golden[0].url)
+    assert path is not None
+    return path, golden[1]
 
 
 @pytest.fixture(scope="module")

@@ -210,7 +210,7 @@ def test_without_payloads_the_raster_stands_and_what_is_missing_is_said(path: Pa
         without_payloads(store, "assistants-completed")
     text = told(path, "--timeline")
     assert "text |" in text
-    assert "?   deltas against the completed text: content=facts" in text
+    assert "?   deltas against the completed text: it was recorded with content=facts" in text
     assert "what was said is not known: it was recorded with content=facts" in told(path, "--at", "event:9")
     done = invoke("show", "@last", "--at", "event:9", "--raw", store=path)
     assert (done.exit_code, done.stdout) == (3, "")

@@ -11,20 +11,12 @@ import pytest
 
 from recorder.store import Store
 from tests.command import invoke
-from tests.verified import append, fill, raw
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("pristine") / "recorder.db"
-    with Store.open(path, create=True) as store:
-        fill(store, streams=False)
-    return path
+from tests.verified import append, raw
 
 
 @pytest.fixture
-def path(pristine: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copy(pristine, tmp_path / "recorder.db"))
+def path(filled: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(filled, tmp_path / "recorder.db"))
 
 
 def ids(path: Path) -> list[bytes]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from recorder.config import Settings, disabled, load, store_url
+from recorder.config import Settings, ages, disabled, load, seconds_of, size_of, size_text, store_url
 from recorder.errors import NotFound, StoreUnavailable, UsageError
 
 MIB = 1024 * 1024
@@ -243,6 +243,41 @@ def test_a_store_in_a_file_is_seen_from_that_file(store: str, expected: str, tmp
     write(tmp_path / ".git" / "HEAD", "")
     write(tmp_path / "recorder.toml", f'store = "{store}"')
     assert load().store == expected.format(tmp_path)
+
+
+# -- spans and sizes as people write them ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0s", 0), ("30s", 30), ("10min", 600), ("10m", 600), (" 3 H ", 10_800), ("7d", 604_800), ("2w", 1_209_600)],
+)
+def test_a_span_of_time_is_so_many_seconds(text: str, seconds: int) -> None:
+    assert seconds_of(text) == seconds
+    assert load(checkpoint_every="5min").checkpoint_every == 300
+
+
+@pytest.mark.parametrize("text", ["", "7", "d", "-3h", "1.5h", "7y", "12345678s", "1h 30min", "\u0663h"])
+def test_another_text_is_no_span_of_time(text: str) -> None:
+    assert seconds_of(text) is None
+
+
+def test_what_goes_after_an_age_goes_after_no_minute_that_may_be_a_month() -> None:
+    assert ages("1W, 30 d  whole ") == (604_800, 2_592_000)
+    assert ages("90min") == (5400, None)
+    for rule in ("6m", "30s", "0d", "30dwhole", "whole", "30d whole whole"):
+        with pytest.raises(ValueError, match="no rule for keeping"):
+            ages(rule)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 bytes"), (1023, "1,023 bytes"), (1024, "1.0 KiB"), (10 << 30, "10.0 GiB"), (1 << 51, "2,048.0 TiB")],
+)
+def test_a_size_is_told_in_the_units_in_which_it_is_given(size: int, text: str) -> None:
+    assert size_text(size) == text
+    number, unit = text.replace(",", "").split()
+    assert size_of(number.removesuffix(".0") + unit.removesuffix("bytes")) == size
 
 
 # -- what is wrong -------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import pytest
 
 import recorder
 from tests.loopback import Loopback, Stream, corpus, seeded_cuts, seeded_pauses, serve_stream
-from tests.needs import NIGHTLY, SLICE, need_corpus
+from tests.needs import in_turn, need_corpus
 
 need_corpus()
 
@@ -43,7 +43,7 @@ EVERY_EXCHANGE = pytest.mark.parametrize(
     [
         pytest.param(stream, client, id=f"{stream.id}-{client}")
         for number, stream in enumerate(STREAMS)
-        for client in (CLIENTS if NIGHTLY else [CLIENTS[(number + SLICE) % len(CLIENTS)]])
+        for client in in_turn(number, CLIENTS)
     ],
 )
 

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
 
-from tests.needs import ROOT, examples
+from tests import program
+from tests.needs import examples
 
 _SHARDS = 2
 
 
 def _run(url: str, seed: int, record_property: Callable[[str, object], None]) -> None:
     rounds = examples(40, 1000) // _SHARDS
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.crash", url, str(rounds), str(seed)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    figures = json.loads(done.stdout.splitlines()[-1])
+    (figures,) = program.run("crash", url, str(rounds), str(seed))
     record_property("figures", figures)
     assert figures["kills"] == rounds
     assert figures["acknowledged"] > rounds, "the writers were killed before anything was acknowledged"

@@ -20,17 +20,10 @@ from recorder.errors import NotFound, UsageError
 from recorder.recording import Request
 from recorder.store import Store
 from tests.golden import stream
-from tests.kept import GOLDEN, bare, every_golden_stream, keep, put
+from tests.kept import GOLDEN, bare, keep, put
 from tests.payloads import ASSISTANTS_DONE, run_event
 from tests.tape import post, recorded, request
 from tests.test_timeline import CREATE, SUBMIT
-
-
-@pytest.fixture(scope="module")
-def golden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict[str, Any]]]:
-    """A store with every golden stream."""
-    with every_golden_stream(tmp_path_factory.mktemp("golden") / "recorder.db") as kept:
-        yield kept
 
 
 @pytest.fixture
@@ -253,7 +246,7 @@ def test_what_is_not_there_is_not_compared_and_said(store: Store) -> None:
     gone = put(store, replace(recording, content="facts", request=replace(asked, body=None)), bare(events))
     found = compared(store, keep(store, asked, body), gone)
     assert any("content=facts" in note for note in found.notes)
-    assert any("body was not kept" in note for note in found.notes)
+    assert any("body is not there" in note for note in found.notes)
     assert (found.text, found.events, found.tool_calls) == ((), (), ())
 
 

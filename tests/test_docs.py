@@ -24,6 +24,10 @@ import pytest
 from recorder import schema
 from recorder.demo import stream
 from recorder.queries import questions
+from recorder.store import Store
+from tests.command import invoke
+from tests.golden import tape
+from tests.kept import put
 from tests.needs import ROOT, need
 from tests.test_layers import ORDER, modules
 
@@ -194,6 +198,29 @@ def test_what_the_questions_guide_tells_to_type_works(folder: Path) -> None:
     assert b"max_truncated_share" in held
 
 
+# -- docs/integrity.md -------------------------------------------------------------------------------------------------
+
+
+def test_what_the_page_on_integrity_tells_to_type_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command of its blocks, in order, on a store with one recording; and the key that it says how to make."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "recorder.db"
+    with Store.open(path, create=True) as store:
+        put(store, *tape("messages-end-turn"))
+    page = paper("docs/integrity.md")
+    lines = re.findall(r"^    (recorder (?:verify|checkpoint|export)\b.*?)(?:  .*)?$", page, re.MULTILINE)
+    assert len(lines) == 7
+    for line in lines:
+        named = line.replace("RUN", "@last").replace("FILE", "evidence.jsonl")
+        done = invoke(*shlex.split(named)[1:], store=path)
+        assert done.exit_code == 0, (named, done.stderr)
+    need("openssl", shutil.which("openssl") is not None, "openssl is not installed")
+    (made,) = re.findall(r"`(openssl [^`]*)`", page.replace("\n", " "))
+    subprocess.run(shlex.split(made), check=True, capture_output=True)
+    line = invoke("checkpoint", "--sign", "KEYFILE", store=path).stdout
+    assert re.fullmatch(r"recorder-checkpoint/1 store=\S+ time=\S+ count=1 root=\w+ key=\w+ signature=\S+\n", line)
+
+
 # -- CONTRIBUTING and ARCHITECTURE -------------------------------------------------------------------------------------
 
 
@@ -232,7 +259,10 @@ def _lists(name: str) -> list[list[list[str]]]:
     return [[line.split() for line in block.splitlines()] for block in blocks(name, "")]
 
 
-@pytest.mark.parametrize("name", PAPERS)
+PAGES: Final = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("name", sorted({*PAPERS, *PAGES}))
 def test_every_link_leads_somewhere(name: str) -> None:
     """Links lead to files of the project; what stands after # is a heading there."""
     for target in re.findall(r"\]\(([^)\s]+)\)", paper(name)):

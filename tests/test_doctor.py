@@ -593,7 +593,7 @@ def test_a_postgresql_store(postgres_database: str, postgres: Postgres) -> None:
         assert abs(health.clock().server_us or 0) < 60_000_000
 
 
-def test_a_server_that_cannot_be_reached_is_one_fault(tmp_path: Path) -> None:
+def test_a_server_that_cannot_be_reached_is_one_fault() -> None:
     found = looked("postgresql://me:canary@127.0.0.1:1/db")
     (only,) = bad(found)
     assert (only.check, only.level) == ("store", Level.FAULT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder import exchange, match, reader, replay
+from recorder import evidence, exchange, match, reader, replay
 from recorder.errors import RecorderError, UsageError
 from recorder.exchange import foreign
 from recorder.exchange.building import Foreign, Maker, Unfit
 from recorder.recording import Request, StopReason
 from recorder.store import RunFilter, Store
 from tests import golden
+from tests.kept import put as stored
 from tests.needs import examples
 from tests.taped import chat, said
 
@@ -238,6 +240,24 @@ def test_a_file_that_cannot_be_taken_says_why(
         put(store, tmp_path / name, content)
     assert "\n" not in str(raised.value)
     assert store.recordings(RunFilter()) == []
+
+
+def test_evidence_is_imported_as_its_refusal_says(store: Store, tmp_path: Path) -> None:
+    """It is checked, and not imported: its recordings are the lines from the record's first on."""
+    entry = chat("hi", said("a"))
+    stored(store, entry.recording, list(entry.events))
+    path = tmp_path / "evidence.jsonl"
+    path.write_bytes(b"".join(evidence.lines_of(store, store.recording_ids(), by="x")))
+    with Store.open(tmp_path / "other.db", create=True) as other:
+        for how in ("auto", "jsonl"):
+            with pytest.raises(UsageError, match="it is evidence") as told:
+                exchange.import_file(other, path, format=how)
+        (beginning,) = re.findall(r"from (\S+) on", str(told.value))
+        lines = path.read_text().splitlines(keepends=True)
+        (first,) = [number for number, line in enumerate(lines) if line.startswith(beginning)]
+        path.write_text("".join(lines[first:]))
+        (taken,) = exchange.import_file(other, path).recordings
+    assert taken == entry.recording
 
 
 def test_a_file_of_which_one_exchange_is_wrong_is_refused_whole(store: Store, tmp_path: Path) -> None:

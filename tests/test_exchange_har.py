@@ -165,6 +165,8 @@ def test_an_archive_is_as_the_specification_and_chrome_have_it() -> None:
     content = second["response"]["content"]
     assert content["size"] - content["compression"] == second["response"]["bodySize"] < len(answer)
     assert (third["response"]["status"], third["response"]["_error"]) == (0, "connect_error")
+    (skipped,) = [each for each in har.of_har({"log": told}) if isinstance(each, har.Skipped)]
+    assert str(skipped) == "entry 3: no response came, and the archive says 'connect_error'"
 
 
 def test_bytes_that_are_no_text_are_base64() -> None:

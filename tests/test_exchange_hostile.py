@@ -73,10 +73,13 @@ def corpus(good: bytes) -> Iterator[tuple[str, bytes, str]]:
     for number in range(9):
         this, last = chr(98 + number).encode(), chr(97 + number).encode()
         bomb += b"%b: &%b [%b]\n" % (this, this, b",".join([b"*" + last] * 10))
-    yield "zip.jsonl", archive("../../etc/cron.d/x"), "no YAML|none of the files|not imported"
-    yield "tar.yaml", linked(), "no YAML|none of the files|not imported"
-    yield "gz.jsonl", gzip.compress(good), "none of the files|no YAML"
-    yield "cut.gz", gzip.compress(good)[:-9], "none of the files|no YAML"
+    yield "zip.jsonl", archive("../../etc/cron.d/x"), "not imported: it is a ZIP archive: `unzip` it first"
+    yield "tar.yaml", linked(), "not imported: it is compressed with gzip"
+    yield "gz.jsonl", gzip.compress(good), "not imported: it is compressed with gzip: `gunzip` it first"
+    yield "cut.gz", gzip.compress(good)[:-9], "not imported: it is compressed with gzip"
+    yield "store.db", b"SQLite format 3\0" + bytes(84), "not imported: it is a database: if it is a store, `recorder"
+    yield "evidence.jsonl", b'{"recorder":"evidence","version":"1.0"}\n' + good, "it is evidence, .*verify --evidence"
+    yield "checkpoints", b"recorder-checkpoint/1 store=- time=x\n", "it is a log of checkpoints: .*--against"
     yield "pickle.json", pickle.dumps(Boom()), "not imported"
     yield (
         "tag.yaml",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,15 @@ from google.protobuf import json_format  # type: ignore[import-untyped, unused-i
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as pb2
 
 from recorder import exchange
-from recorder.exchange import otlp
+from recorder.exchange import otlp, spoken
 from recorder.recording import Transport
 from recorder.store import Store
-from tests.kept import every_golden_stream, keep, put
+from tests.kept import keep, put
 from tests.payloads import ASSISTANTS_DONE, run_event
 from tests.taped import chat, said
 from tests.test_timeline import CREATE, SECOND, SUBMIT
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict[str, UUID]]]:
-    with every_golden_stream(tmp_path_factory.mktemp("otlp") / "a.db") as found:
-        yield found
 
 
 def requests(store: Store, ids: Any, **how: Any) -> list[dict[str, Any]]:
@@ -60,15 +53,15 @@ def told(span: dict[str, Any]) -> dict[str, Any]:
     return {each["key"]: plain(each["value"]) for each in span["attributes"]}
 
 
-def of(kept: tuple[Store, dict[str, UUID]], name: str, **how: Any) -> dict[str, Any]:
-    store, ids = kept
+def of(golden: tuple[Store, dict[str, UUID]], name: str, **how: Any) -> dict[str, Any]:
+    store, ids = golden
     return told(spans(store, [ids[name]], **how)[0])
 
 
-def test_every_run_is_what_the_protocol_defines(kept: tuple[Store, dict[str, UUID]]) -> None:
+def test_every_run_is_what_the_protocol_defines(golden: tuple[Store, dict[str, UUID]]) -> None:
     """Parsed by the message's own definition, in which nothing unknown may stand; ids have their lengths; times rise;
     and each exchange lies below its run."""
-    store, ids = kept
+    store, ids = golden
     count = 0
     for request in requests(store, ids.values(), content=True):
         text = json.dumps(request)
@@ -93,9 +86,9 @@ def test_every_run_is_what_the_protocol_defines(kept: tuple[Store, dict[str, UUI
     assert count > 2 * 100
 
 
-def test_a_run_says_what_the_conventions_ask(kept: tuple[Store, dict[str, UUID]]) -> None:
+def test_a_run_says_what_the_conventions_ask(golden: tuple[Store, dict[str, UUID]]) -> None:
     """Names of attributes as they are in the registry, totals that hold their parts, seconds and tokens."""
-    store, ids = kept
+    store, ids = golden
     chat_run = spans(store, [ids["chat-stop"]])[0]
     assert chat_run["name"] == "chat gpt-4o-mini"
     assert told(chat_run) | {
@@ -117,7 +110,7 @@ def test_a_run_says_what_the_conventions_ask(kept: tuple[Store, dict[str, UUID]]
         "recorder.status": "completed",
     } == told(chat_run)
     assert "status" not in chat_run
-    run = of(kept, "assistants-completed")
+    run = of(golden, "assistants-completed")
     assert (run["gen_ai.operation.name"], run["recorder.max_prompt_tokens"], run["gen_ai.request.max_tokens"]) == (
         "invoke_agent",
         4096,
@@ -126,15 +119,15 @@ def test_a_run_says_what_the_conventions_ask(kept: tuple[Store, dict[str, UUID]]
     assert run["gen_ai.agent.id"].startswith("asst_")
     assert run["gen_ai.conversation.id"].startswith("thread_")
     assert "openai.api.type" not in run  # the conventions have no word for this one
-    written = of(kept, "responses-completed")
+    written = of(golden, "responses-completed")
     assert written["gen_ai.usage.cache_creation.input_tokens"] == 128
     assert written["openai.request.service_tier"] == "auto"
-    assert of(kept, "messages-end-turn")["gen_ai.provider.name"] == "anthropic"
-    assert of(kept, "gemini-stop")["gen_ai.operation.name"] == "generate_content"
+    assert of(golden, "messages-end-turn")["gen_ai.provider.name"] == "anthropic"
+    assert of(golden, "gemini-stop")["gen_ai.operation.name"] == "generate_content"
 
 
-def test_a_budget_that_ran_out_is_no_error_and_a_failure_is_one(kept: tuple[Store, dict[str, UUID]]) -> None:
-    store, ids = kept
+def test_a_budget_that_ran_out_is_no_error_and_a_failure_is_one(golden: tuple[Store, dict[str, UUID]]) -> None:
+    store, ids = golden
     cut = spans(store, [ids["chat-length"]])[0]
     assert told(cut)["gen_ai.response.finish_reasons"] == ["length"]
     assert "status" not in cut
@@ -213,21 +206,43 @@ def test_a_part_that_another_trace_called_for_links_to_it(tmp_path: Path) -> Non
     assert found[2]["links"] == [{"traceId": "1111" + TRACE[7:35], "spanId": TRACE[36:52], "flags": 1}]
 
 
-def test_texts_are_told_only_where_that_is_wanted(kept: tuple[Store, dict[str, UUID]]) -> None:
+def test_texts_are_told_only_where_that_is_wanted(golden: tuple[Store, dict[str, UUID]]) -> None:
     """By default no word of what was asked or answered, no query, no message of an error."""
-    store, ids = kept
+    store, ids = golden
     words = ("How many ships", "Be brief", "Tell me of the harbour", "Upstream provider", "Rate limit reached")
     quiet = json.dumps(requests(store, ids.values()), ensure_ascii=False)
     assert not [word for word in words if word in quiet]
-    loud = of(kept, "chat-stop", content=True)
+    loud = of(golden, "chat-stop", content=True)
     assert json.loads(loud["gen_ai.input.messages"])[1] == {
         "role": "user",
         "parts": [{"type": "text", "content": "How many ships can sail today?"}],
     }
     (answer,) = json.loads(loud["gen_ai.output.messages"])
     assert (answer["role"], answer["finish_reason"], answer["parts"][0]["type"]) == ("assistant", "stop", "text")
-    assert json.loads(of(kept, "responses-completed", content=True)["gen_ai.system_instructions"]) == [
+    assert json.loads(of(golden, "responses-completed", content=True)["gen_ai.system_instructions"]) == [
         {"type": "text", "content": "Answer briefly."}
+    ]
+
+
+def test_what_a_loop_of_tools_sends_again_is_told_as_whose_it_was() -> None:
+    """The items of `input` in the Responses API: a call is the assistant's and no empty message of the user's."""
+    asked = {
+        "input": [
+            {"role": "user", "content": "Weather?"},
+            {"type": "reasoning", "id": "rs_1", "summary": []},
+            {"type": "function_call", "call_id": "call_1", "name": "weather", "arguments": "{}"},
+            {"type": "function_call_output", "call_id": "call_1", "output": "rain"},
+            {"type": "computer_call_output", "call_id": "call_2", "output": {"type": "computer_screenshot"}},
+            {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Rain."}]},
+        ]
+    }
+    assert json.loads(spoken.input_messages(asked) or "") == [
+        {"role": "user", "parts": [{"type": "text", "content": "Weather?"}]},
+        {"role": "assistant", "parts": [{"type": "reasoning"}]},
+        {"role": "assistant", "parts": [{"type": "tool_call", "id": "call_1", "name": "weather", "arguments": "{}"}]},
+        {"role": "tool", "parts": [{"type": "tool_call_response", "id": "call_1", "response": "rain"}]},
+        {"role": "tool", "parts": [{"type": "computer_call_output"}]},
+        {"role": "assistant", "parts": [{"type": "text", "content": "Rain."}]},
     ]
 
 

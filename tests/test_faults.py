@@ -58,7 +58,7 @@ def fill(disk: Path) -> Path:
 
 
 def client_of(handle: Handle) -> httpx.Client:
-    return handle.instrument(httpx.Client(trust_env=False, timeout=60))
+    return handle.instrument(httpx.Client(timeout=60))
 
 
 def exchange(handle: Handle, client: httpx.Client, *, at_half: Callable[[], object] | None = None) -> None:

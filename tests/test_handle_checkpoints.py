@@ -97,13 +97,12 @@ def test_one_is_made_after_some_time_and_not_without_news(path: Path) -> None:
     emitting = made(path, lines, checkpoint_every=0.05)
     emitting.add(seal(path))
     emitting.add(seal(path, 2))
-    first = len(lines.wait(1))
+    lines.wait(1)
     emitting.add([None])  # was logged already, or never was
     assert emitting.close(WAIT)
     counts = [parse(line).count for line in lines.all]
     assert counts == sorted(set(counts))
     assert counts[-1] == 3
-    assert first <= len(counts)
 
 
 def test_one_is_made_after_many_seals_however_short_the_time(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -295,7 +295,7 @@ def test_a_close_tells_what_is_left_and_may_come_from_the_callback_itself() -> N
 
 
 def _child(handle: Handle, url: str, results: Any) -> None:
-    with handle.instrument(httpx2.Client(trust_env=False, timeout=PATIENCE)) as client:
+    with handle.instrument(httpx2.Client(timeout=PATIENCE)) as client:
         client.post(f"{url}/v1/chat/completions", json={"response_format": JSON_MODE})
     results.put((handle.flush(PATIENCE), handle.close(PATIENCE)))
 
@@ -317,7 +317,7 @@ def test_a_forked_child_hears_of_its_own_runaways(path: Path) -> None:
 
     with Loopback([running(BLANKS, wait), running(BLANKS, wait)]) as server:
         with recorder.open(path, on_notice=hear) as handle:
-            with handle.instrument(httpx2.Client(trust_env=False, timeout=PATIENCE)) as client:
+            with handle.instrument(httpx2.Client(timeout=PATIENCE)) as client:
                 client.post(f"{server.url}/v1/chat/completions", json={"response_format": JSON_MODE})
             heard.clear()
             child = context.Process(target=_child, args=(handle, server.url, results), daemon=True)

@@ -13,7 +13,8 @@ from typing import Any, Final
 import pytest
 
 import recorder
-from tests.needs import ROOT, examples, need
+from tests import needs
+from tests.needs import ROOT, each, examples, in_turn, left_out, need
 
 # Put together from pieces, or this file would be the first that holds them.
 FOREIGN: Final = re.compile(
@@ -141,6 +142,31 @@ def test_what_is_present_goes_on() -> None:
 
 def test_the_nightly_run_takes_more_examples() -> None:
     assert examples(3, 1000) in {3, 1000}
+
+
+@pytest.mark.parametrize("every", [1, 3, 5, 7, 11])
+def test_in_the_end_make_test_takes_every_case_in_every_way(every: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that takes turns, of which a part is taken again, and whose cases are done in one of four ways."""
+    monkeypatch.setattr(needs, "NIGHTLY", False)
+    taken = set()
+    for part in range(16 * every):
+        monkeypatch.setattr(needs, "SLICE", part)
+        cases = [(number, way) for number in each(every, range(200)) for way in in_turn(number, "abcd")]
+        now = set(cases) - set(left_out(cases, part))
+        assert len({way for _, way in now}) > 2
+        taken |= now
+    assert len(taken) == 200 * 4
+
+
+def test_every_part_of_many_cases_has_some_of_all() -> None:
+    """Cases that differ in turns of two, three or four; and the parts together are all of them."""
+    cases = range(48)
+    parts = [set(cases) - set(left_out(cases, part)) for part in range(4)]
+    assert sorted(case for part in parts for case in part) == list(cases)
+    for turn in (2, 3, 4):
+        assert [{case % turn for case in part} for part in parts] == [set(range(turn))] * 4
+    assert left_out(cases, None) == []
+    assert left_out(range(16), 1) == []
 
 
 def test_no_setting_of_the_shell_reaches_a_test() -> None:

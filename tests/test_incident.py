@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.command import invoke
-from tests.needs import ROOT, need
-from tests.test_docs import blocks, paper, typed
+from tests.needs import need
+from tests.test_docs import paper, typed
 
 PAGE = "docs/incident.md"
 
@@ -85,9 +85,3 @@ def test_the_page_lists_the_ways_of_the_lists_options() -> None:
     known = {option for parameter in runs.params for option in parameter.opts}
     for row in re.findall(r"^\| (?:you have|a |the |words|nothing).*$", paper(PAGE), re.MULTILINE):
         assert set(re.findall(r"(?<![\w-])--[a-z-]+", row)) <= known, row
-
-
-def test_every_link_of_the_page_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", paper(PAGE)):
-        assert (ROOT / "docs" / target).exists(), target
-    assert blocks(PAGE, "sh")

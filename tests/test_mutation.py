@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
 from tests.areas import AREAS
+from tests.mutation.__main__ import known
 from tests.mutation.operators import mutants
+from tests.mutation.tree import concerned
+from tests.needs import ROOT
 
 HEAD = '"""What it is for."""\n\n'
 
@@ -33,6 +38,9 @@ HEAD = '"""What it is for."""\n\n'
         ("x: int", set()),
         ("assert a < b", set()),
         ("a()  # pragma: no cover (never)", set()),
+        ("if sys.platform == 'win32':\n    a()\nelse:\n    b()", {"pass"}),
+        ("if sys.platform == 'win32' and a < b:\n    c()", set()),
+        ("x = a + 1 if sys.platform == 'darwin' else not b", {"b"}),
     ],
 )
 def test_each_sort_of_change_is_made(code: str, expected: set[str]) -> None:
@@ -53,8 +61,26 @@ def test_a_mutant_differs_in_its_place_alone_and_still_is_python(name: str) -> N
         assert source[: mutant.start].count(b"\n") + 1 == mutant.line
 
 
+def test_what_is_named_on_import_concerns_the_lines_that_use_it() -> None:
+    """Also by another name, and in another file where it is not private; any other line concerns itself."""
+    one = "_A = 1\nB = _A + 1\n\ndef f():\n    return (\n        B\n    )\n\ndef g():\n    return _A\n_UNUSED = 2\n"
+    two = "import one\n_A = 3\n\ndef h():\n    return one.B + 1\n\ndef i():\n    return _A\n"
+    files = {"one.py": ast.parse(one), "two.py": ast.parse(two)}
+    assert concerned(files, "one.py", 1) == [("one.py", 6), ("one.py", 10), ("two.py", 5)]
+    assert concerned(files, "two.py", 2) == [("two.py", 8)]
+    assert concerned(files, "one.py", 10) == [("one.py", 10)]
+    assert concerned(files, "one.py", 11) == [("one.py", 11)]
+
+
 def test_every_part_has_its_files_and_tests() -> None:
     for area in AREAS.values():
         assert area.files()
         for test in area.tests:
-            assert (AREAS["sse"].files()[0].parent.parent / "tests" / f"{test}.py").is_file()
+            assert (ROOT / "tests" / f"{test}.py").is_file()
+
+
+def test_what_is_listed_as_changing_nothing_stands_in_the_code() -> None:
+    """A line that was written anew since needs another look."""
+    lines = {path: (ROOT / path).read_text(encoding="utf-8").splitlines() for path, *_ in known()}
+    gone = [(path, line) for path, line, *_ in known() if line not in map(str.strip, lines[path])]
+    assert gone == []

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,18 +17,13 @@ import pytest
 
 from recorder.schema import REVISION
 from recorder.store import describe_store
-from tests.disk import BARE, MARK, ORDERED, Disk, Operation, environment, operations, ram, shim
-from tests.needs import CI, ROOT, examples
+from tests import program
+from tests.disk import BARE, MARK, ORDERED, Disk, Operation, environment, operations, ram
+from tests.needs import CI, examples
 from tests.older import REVISIONS, make_older
 from tests.power import NAME, Acknowledged, Wrong, checked
 
 Figures = Callable[[str, object], None]
-
-
-@pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shim."""
-    return shim(tmp_path_factory.mktemp("shim"))
 
 
 @pytest.fixture
@@ -59,11 +52,7 @@ def work(kind: str, seed: str, folder: Path, library: Path, before: Path | None 
     else:
         shutil.copytree(before, root)
     shutil.copytree(root, kept)
-    command = [sys.executable, "-m", "tests.power", kind, str(root / NAME), seed]
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment(library, root, log), capture_output=True, text=True, check=False, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    program.run("power", kind, str(root / NAME), seed, env=environment(library, root, log), timeout=300)
 
     def basis() -> Acknowledged:
         return Acknowledged() if before is None else Acknowledged.of(before / NAME)
@@ -132,7 +121,7 @@ def add_up(outcomes: list[Outcome], record_property: Figures) -> None:
     assert not wrong, wrong[:5]
 
 
-def test_nothing_acknowledged_is_lost(folder: Path, library: Path, record_property: Figures) -> None:
+def test_nothing_acknowledged_is_lost(folder: Path, disk_shim: Path, record_property: Figures) -> None:
     """Writers, readings, tags, the log, a recovery, closing and opening: after every point the store is whole.
 
     Not so on a disk that ignores syncs: the same work is lost there.
@@ -141,17 +130,18 @@ def test_nothing_acknowledged_is_lost(folder: Path, library: Path, record_proper
     for number in range(examples(1, 6)):
         place = folder / str(number)
         place.mkdir()
-        done = work("live", f"live{number}", place, library)
+        done = work("live", f"live{number}", place, disk_shim)
         assert done.whole.events > 1000
         outcomes.append(fail(done, place, examples(60 if CI else 30, 300), f"points{number}"))
-        deaf = fail(done, place, 4, "deaf", deaf=True)
-        assert deaf.lost_at > 2
+        # At some of the points the file is so damaged that nothing can be counted.
+        deaf = fail(done, place, 10, "deaf", deaf=True)
+        assert deaf.lost_at > 5
         assert deaf.worst > 0
         shutil.rmtree(place)
     add_up(outcomes, record_property)
 
 
-def test_a_sync_that_failed_promises_nothing(folder: Path, library: Path, record_property: Figures) -> None:
+def test_a_sync_that_failed_promises_nothing(folder: Path, disk_shim: Path, record_property: Figures) -> None:
     """Syncs fail now and then, once or for a while, and what they were to write never comes to the disk: what is
     acknowledged later does not rest on it.
 
@@ -162,7 +152,7 @@ def test_a_sync_that_failed_promises_nothing(folder: Path, library: Path, record
     for number in range(examples(1, 6)):
         place = folder / str(number)
         place.mkdir()
-        done = work("failing", f"failing{number}", place, library)
+        done = work("failing", f"failing{number}", place, disk_shim)
         assert sum(operation.failed for operation in done.done) > 5
         outcomes.append(fail(done, place, examples(16 if CI else 8, 200), f"points{number}", rules=(ORDERED,)))
         shutil.rmtree(place)
@@ -170,11 +160,11 @@ def test_a_sync_that_failed_promises_nothing(folder: Path, library: Path, record
 
 
 @pytest.mark.parametrize("kind", [pytest.param("hasty", marks=pytest.mark.nightly), "careless"])
-def test_what_is_not_synced_is_lost(kind: str, folder: Path, library: Path, record_property: Figures) -> None:
+def test_what_is_not_synced_is_lost(kind: str, folder: Path, disk_shim: Path, record_property: Figures) -> None:
     """These tests see losses where there are some: with synchronous=NORMAL, and in a store that believes what it can
     read after a sync has failed.
     """
-    done = work(kind, "lost", folder, library)
+    done = work(kind, "lost", folder, disk_shim)
     outcome = fail(done, folder, examples(6, 100), "lost")
     record_property("figures", {"points": outcome.points, "with a loss": outcome.lost_at, "worst": outcome.worst})
     assert outcome.lost_at > outcome.points // 4
@@ -184,20 +174,22 @@ def test_what_is_not_synced_is_lost(kind: str, folder: Path, library: Path, reco
 @pytest.mark.parametrize(
     "revision", [REVISIONS[0], *(pytest.param(later, marks=pytest.mark.nightly) for later in REVISIONS[1:])]
 )
-def test_an_upgrade_is_done_or_not_begun(revision: str, folder: Path, library: Path, record_property: Figures) -> None:
+def test_an_upgrade_is_done_or_not_begun(
+    revision: str, folder: Path, disk_shim: Path, record_property: Figures
+) -> None:
     """Whenever the power fails while an older store is upgraded: old or new, all of its rows, and a backup in time."""
     older = folder / "older"
     older.mkdir()
     make_older(older / NAME, revision)
-    done = work("upgrade", revision, folder, library, before=older)
+    done = work("upgrade", revision, folder, disk_shim, before=older)
     assert describe_store(folder / "disk" / NAME).revision == REVISION
     add_up([fail(done, folder, examples(10 if CI else 5, 120), revision)], record_property)
 
 
-def test_what_is_erased_stays_erased(folder: Path, library: Path, record_property: Figures) -> None:
+def test_what_is_erased_stays_erased(folder: Path, disk_shim: Path, record_property: Figures) -> None:
     """Once an erasure is acknowledged, no file holds the text, whatever a power failure brings back; before, a
     recording is whole or erased; and nothing else is touched.
     """
-    done = work("erase", "erase", folder, library)
+    done = work("erase", "erase", folder, disk_shim)
     assert len(done.whole.erased) == 3
     add_up([fail(done, folder, examples(12 if CI else 6, 300), "erase")], record_property)

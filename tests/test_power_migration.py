@@ -5,12 +5,7 @@ There is no way back to an older schema (`recorder.migrate` never downgrades): t
 
 from __future__ import annotations
 
-import contextlib
-import json
 import shutil
-import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +14,10 @@ import pytest
 from recorder import schema
 from recorder.errors import SchemaMismatch
 from recorder.store import Store, check_store, describe_store, migrate_store
+from tests import program
+from tests.faulted import say
 from tests.killed import before
-from tests.needs import ROOT, examples
+from tests.needs import examples
 from tests.older import REVISIONS, make_older
 from tests.postgres import Postgres
 
@@ -29,15 +26,7 @@ Figures = Callable[[str, object], None]
 
 def kill(url: str, record_property: Figures) -> None:
     """At some steps of an upgrade from each revision, at night at all of them."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.killed", url, "kill", str(examples(3, 0)), *REVISIONS[: examples(1, 9)]],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    figures = json.loads(done.stdout.splitlines()[-1])
+    (figures,) = program.run("killed", url, "kill", str(examples(3, 0)), *REVISIONS[: examples(1, 9)])
     record_property("figures", figures)
     assert figures["kills"] >= 3
 
@@ -52,10 +41,8 @@ def test_postgresql_is_old_or_new(postgres: Postgres, record_property: Figures) 
     kill(postgres.url(), record_property)
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_an_upgrade_keeps_every_row(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_an_upgrade_keeps_every_row(url: str) -> None:
     """Facts are the same rows, readings that were made stay read, and what is written now goes beside them."""
-    url = str(tmp_path / "x.db") if database == "sqlite" else request.getfixturevalue("postgres_database")
     make_older(url, REVISIONS[0])
     was = before(url)["rows"]
     assert min(map(len, was.values())) > 0
@@ -81,13 +68,11 @@ def test_the_backup_is_the_way_back(tmp_path: Path) -> None:
     assert before(str(path))["rows"] == was["rows"]
 
 
-@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_a_newer_schema_is_refused(database: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_newer_schema_is_refused(url: str) -> None:
     """Nothing is written to it, whoever asks, and the message says what to do."""
-    url = str(tmp_path / "x.db") if database == "sqlite" else request.getfixturevalue("postgres_database")
     Store.open(url, create=True).close()
     newer = f"{int(schema.REVISION.split('.')[0]) + 1}.0"
-    _stamp(url, newer)
+    say(url, f"UPDATE recorder_version SET version_num = '{newer}'")
     was = before(url)
     for options in ({}, {"create": True}, {"readonly": True}):
         with pytest.raises(SchemaMismatch, match="install a newer run-recorder"):
@@ -96,15 +81,3 @@ def test_a_newer_schema_is_refused(database: str, tmp_path: Path, request: pytes
         migrate_store(url)
     assert describe_store(url).revision == newer
     assert before(url) == was
-
-
-def _stamp(url: str, revision: str) -> None:
-    if "://" in url:
-        import psycopg
-
-        with psycopg.connect(url) as server:
-            server.execute("UPDATE recorder_version SET version_num = %s", (revision,))
-        return
-    with contextlib.closing(sqlite3.connect(url)) as connection:
-        connection.execute("UPDATE recorder_version SET version_num = ?", (revision,))
-        connection.commit()

@@ -219,22 +219,22 @@ def test_only_what_says_that_it_repeats_is_linked() -> None:
 
 def test_health_and_metrics_are_served(tmp_path: Path) -> None:
     with Loopback([stream_script(BODY)]) as server, Proxied(tmp_path / "r.db", server.url) as proxy:
-        httpx.post(proxy.url + "/v1/x", json={}, trust_env=False)
-        health = httpx.get(proxy.url + "/__recorder/health", trust_env=False)
+        httpx.post(proxy.url + "/v1/x", json={})
+        health = httpx.get(proxy.url + "/__recorder/health")
         assert (health.status_code, health.json()) == (200, {"status": "ok", "open_streams": 0})
         talk(proxy.address, b"nonsense\r\n\r\n")
-        metrics = httpx.get(proxy.url + "/__recorder/metrics", trust_env=False)
+        metrics = httpx.get(proxy.url + "/__recorder/metrics")
         assert metrics.headers["content-type"].startswith("text/plain; version=0.0.4")
         assert "recorder_requests_total 1\n" in metrics.text
         assert 'recorder_refusals_total{status="400"} 1\n' in metrics.text
-        assert httpx.post(proxy.url + "/__recorder/metrics", trust_env=False).status_code == 405
-        assert httpx.get(proxy.url + "/__recorder/x", trust_env=False).status_code == 404
+        assert httpx.post(proxy.url + "/__recorder/metrics").status_code == 405
+        assert httpx.get(proxy.url + "/__recorder/x").status_code == 404
         assert len(server.requests) == 1
 
 
 def test_a_path_without_an_upstream_names_those_that_are_there(tmp_path: Path) -> None:
     with Proxied(tmp_path / "r.db", "a=http://127.0.0.1:9", "b=http://127.0.0.1:9") as proxy:
-        answer = httpx.get(proxy.url + "/c/x", trust_env=False)
+        answer = httpx.get(proxy.url + "/c/x")
     assert (answer.status_code, answer.headers["x-should-retry"]) == (404, "false")
     assert answer.json()["error"]["message"].endswith("there are: /a/ /b/")
 
@@ -318,7 +318,7 @@ def test_the_record_begins_before_the_upstream_is_asked(tmp_path: Path) -> None:
         with Loopback([stream_script(BODY)], repeat_last=True) as server:
             proxy.service.routes = Routes.of([server.url])
             for _ in range(5):
-                httpx.post(proxy.url + "/v1/x", json={}, trust_env=False)
+                httpx.post(proxy.url + "/v1/x", json={})
     assert begun == [0, 1, 2, 3, 4]
 
 
@@ -328,7 +328,7 @@ def test_a_store_that_fails_stops_no_stream(tmp_path: Path, caplog: pytest.LogCa
         proxy = Proxied(tmp_path / "folder", server.url)
         with contextlib.suppress(AssertionError), proxy:
             for _ in range(3):
-                assert httpx.post(proxy.url + "/v1/x", json={}, trust_env=False).content == BODY
+                assert httpx.post(proxy.url + "/v1/x", json={}).content == BODY
 
 
 def test_a_store_that_stalls_delays_no_client(tmp_path: Path) -> None:
@@ -346,9 +346,9 @@ def test_a_store_that_stalls_delays_no_client(tmp_path: Path) -> None:
         Loopback([stream_script(BODY)], repeat_last=True) as server,
         Proxied(tmp_path / "r.db", server.url, store=Stalling) as proxy,
     ):
-        first = httpx.post(proxy.url + "/v1/0", json={}, trust_env=False, timeout=20)
+        first = httpx.post(proxy.url + "/v1/0", json={}, timeout=20)
         assert stalled.wait(20)
-        others = [httpx.post(f"{proxy.url}/v1/{at}", json={}, trust_env=False, timeout=20) for at in range(1, 6)]
+        others = [httpx.post(f"{proxy.url}/v1/{at}", json={}, timeout=20) for at in range(1, 6)]
         assert proxy.writer.stats.rows == 0
         go_on.set()
         proxy.flush()
@@ -389,7 +389,7 @@ def test_the_proxy_listens_records_and_stops(tmp_path: Path, number: int) -> Non
         killed(Program(tmp_path / "r.db", "--port", "0", "--upstream", server.url)) as ran,
     ):
         url = ran.url()
-        with httpx.stream("POST", url + "/v1/threads/t/runs", json={}, trust_env=False, timeout=20) as response:
+        with httpx.stream("POST", url + "/v1/threads/t/runs", json={}, timeout=20) as response:
             pieces = response.iter_raw()
             got = next(pieces)
             ran.process.send_signal(number)
@@ -409,7 +409,7 @@ def test_a_second_signal_is_hard_and_leaves_a_marked_prefix(tmp_path: Path) -> N
         Loopback([[stream_head(), chunk(BODY[:50]), Act.HOLD]]) as server,
         killed(Program(tmp_path / "r.db", "--port", "0", "--upstream", server.url)) as ran,
         contextlib.suppress(httpx.HTTPError),
-        httpx.stream("POST", ran.url() + "/v1/x", json={}, trust_env=False, timeout=20) as response,
+        httpx.stream("POST", ran.url() + "/v1/x", json={}, timeout=20) as response,
     ):
         pieces = response.iter_raw()
         assert next(pieces) == BODY[:50]
@@ -474,7 +474,7 @@ def test_a_killed_proxy_leaves_a_prefix_of_each_stream(tmp_path: Path) -> None:
 
     def read() -> None:
         with contextlib.suppress(httpx.HTTPError):
-            httpx.post(url + "/v1/x", json={}, trust_env=False, timeout=20)
+            httpx.post(url + "/v1/x", json={}, timeout=20)
 
     with (
         Loopback([answer], repeat_last=True) as server,
@@ -529,7 +529,7 @@ def test_workers_share_a_port_and_a_store(tmp_path: Path) -> None:
     ):
         url = ran.url()
         for _ in range(20):
-            assert httpx.post(url + "/v1/x", json={}, trust_env=False).content == BODY
+            assert httpx.post(url + "/v1/x", json={}).content == BODY
         code, _ = ran.end(signal.SIGTERM)
     assert code == 0, ran.errors
     recordings = stored(tmp_path / "r.db")
@@ -543,7 +543,7 @@ def test_disabled_means_forwarding_alone(tmp_path: Path) -> None:
         Loopback([stream_script(BODY)]) as server,
         killed(Program(tmp_path / "r.db", "--port", "0", "--upstream", server.url, RECORDER_DISABLED="1")) as ran,
     ):
-        assert httpx.post(ran.url() + "/v1/x", json={}, trust_env=False).content == BODY
+        assert httpx.post(ran.url() + "/v1/x", json={}).content == BODY
         assert ran.end(signal.SIGTERM)[0] == 0
     assert list(tmp_path.iterdir()) == []
     assert "recording is off" in ran.errors

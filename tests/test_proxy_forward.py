@@ -33,7 +33,7 @@ from tests.loopback import (
     stream_head,
     stream_script,
 )
-from tests.needs import NIGHTLY, SLICE, each, need_corpus
+from tests.needs import NIGHTLY, each, in_turn, need_corpus
 from tests.proxied import Proxied
 from tests.scenario import Mode, Scenario
 from tests.torture import SCENARIOS, Outcome, direct, drive
@@ -89,14 +89,13 @@ def heads_of(path: Path, recording: Recording) -> list[Head]:
 # -- the torture suite ---------------------------------------------------------------------------------------------
 
 CASES = [scenario for scenario in SCENARIOS if scenario.server == "http1"]
-#: At night all of them, sync and async; else every fourth one, in one of the two.
+#: At night all of them, sync and async; else every third one, in one of the two.
 EVERY_CASE = pytest.mark.parametrize(
     ("scenario", "mode"),
     [
         pytest.param(scenario, mode, id=f"{scenario.name}-{mode}")
-        for number, scenario in enumerate(CASES)
-        if NIGHTLY or (number + SLICE) % 4 == 0
-        for mode in (scenario.modes if NIGHTLY else [scenario.modes[number // 4 % len(scenario.modes)]])
+        for number, scenario in each(3, enumerate(CASES))
+        for mode in in_turn(number, scenario.modes)
     ],
 )
 
@@ -171,7 +170,7 @@ def test_every_client_sees_the_same(proxy: Proxied, kind: Kind, script: list[Any
 
 
 def streams() -> list[Any]:
-    return each(12, corpus())
+    return each(11, corpus())
 
 
 @pytest.mark.parametrize("stream", streams(), ids=lambda stream: stream.id)
@@ -182,7 +181,7 @@ def test_published_streams_pass_byte_for_byte(proxy: Proxied, stream: Any) -> No
     odd = ("X-ODD-Case: Aa", "x-odd-case: bB", "openai-Version:2020-10-01")
     for seed in range(3 if NIGHTLY else 1):
         script = stream_script(data, cuts=seeded_cuts(len(data), f"{stream.id} {seed}"), headers=odd)
-        with Loopback([script]) as server, httpx.Client(trust_env=False) as client:
+        with Loopback([script]) as server, httpx.Client() as client:
             response = client.post(behind(proxy, server.url) + "/v1/threads/t/runs", json={"stream": True})
             assert response.content == data
             assert [pair for pair in response.headers.raw if pair[0].lower().startswith((b"x-odd", b"openai"))] == [
@@ -203,7 +202,7 @@ def test_chunks_of_http_are_chunks_of_the_record(proxy: Proxied) -> None:
     script = [stream_head() + b"".join(chunk(BODY[at : at + 9]) for at in range(0, len(BODY), 9)) + LAST_CHUNK]
     with Loopback([script]) as server:
         url = behind(proxy, server.url)
-        httpx.post(url + "/v1/chunks", json={}, trust_env=False)
+        httpx.post(url + "/v1/chunks", json={})
         recording = last_of(proxy)
         with Store.open(proxy.path, readonly=True) as store:
             chunks = [piece for _, piece in Player(store).play(recording).chunks()]
@@ -274,7 +273,7 @@ def test_a_body_above_the_limit_is_forwarded_and_named_by_its_digest(tmp_path: P
         Loopback([[head("200 OK", "Content-Length: 0")]]) as server,
         Proxied(tmp_path / "r.db", server.url, settings=Settings(body_limit=1000)) as proxy,
     ):
-        httpx.post(proxy.url + "/v1/x", content=data, trust_env=False)
+        httpx.post(proxy.url + "/v1/x", content=data)
         assert server.requests[0].body == data
         proxy.flush()
         (recording,) = recordings(proxy.path)
@@ -360,7 +359,7 @@ EMPTY = [head("200 OK", "Content-Length: 0")]
 
 
 def test_one_client_connection_keeps_one_upstream_connection(proxy: Proxied) -> None:
-    with Loopback([stream_script(BODY)], repeat_last=True) as server, httpx.Client(trust_env=False) as client:
+    with Loopback([stream_script(BODY)], repeat_last=True) as server, httpx.Client() as client:
         url = behind(proxy, server.url)
         for number in range(20):
             assert client.post(f"{url}/v1/{number}", json={}).content == BODY
@@ -371,7 +370,7 @@ def test_a_connection_that_a_client_left_is_used_again(proxy: Proxied) -> None:
     with Loopback([EMPTY], repeat_last=True) as server:
         url = behind(proxy, server.url)
         for number in range(5):
-            httpx.get(f"{url}/v1/{number}", trust_env=False)
+            httpx.get(f"{url}/v1/{number}")
         assert len(server.connections) == 1
 
 
@@ -391,7 +390,7 @@ def test_what_an_upstream_sends_too_much_reaches_nobody(proxy: Proxied) -> None:
     """A second answer behind the first is no answer to the next request."""
     more = head("200 OK", "Content-Length: 6") + b"poison"
     answers = [[head("200 OK", "Content-Length: 2") + b"ok" + more], [head("200 OK", "Content-Length: 2") + b"go"]]
-    with Loopback(answers) as server, httpx.Client(trust_env=False) as client:
+    with Loopback(answers) as server, httpx.Client() as client:
         url = behind(proxy, server.url)
         assert client.get(url + "/1").content == b"ok"
         assert client.get(url + "/2").content == b"go"
@@ -431,7 +430,7 @@ def test_a_client_that_leaves(tmp_path: Path, drain: bool) -> None:
         Loopback([answer]) as server,
         Proxied(tmp_path / "r.db", server.url, settings=Settings(drain=drain)) as proxy,
     ):
-        with httpx.stream("POST", proxy.url + "/v1/x", json={}, trust_env=False) as response:
+        with httpx.stream("POST", proxy.url + "/v1/x", json={}) as response:
             next(response.iter_raw())
         if drain:
             time.sleep(0.1)
@@ -552,7 +551,7 @@ def test_nothing_is_left_of_clients_that_come_and_go(tmp_path: Path, plain_loop:
 
 
 def test_attempts_of_one_call_are_linked(proxy: Proxied) -> None:
-    with Loopback([[Act.RESET], EMPTY, EMPTY]) as server, httpx.Client(trust_env=False) as client:
+    with Loopback([[Act.RESET], EMPTY, EMPTY]) as server, httpx.Client() as client:
         url = behind(proxy, server.url) + "/v1/retried"
         for count in ("0", "1"):
             with contextlib.suppress(httpx.HTTPError):

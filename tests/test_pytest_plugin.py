@@ -6,7 +6,6 @@ Each test runs a real pytest over a small project with openai's client, against 
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import socket
@@ -16,7 +15,7 @@ import tomllib
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import httpx
 import httpx2
@@ -24,6 +23,7 @@ import pytest
 
 from recorder.demo.upstream import upstream
 from tests.needs import ROOT, need
+from tests.test_docs import blocks
 
 if TYPE_CHECKING:
     from tests.plugged import Project, Provider
@@ -587,10 +587,7 @@ def test_an_installed_plugin_is_loaded_by_its_name(project: Project, monkeypatch
 # -- the guide ---------------------------------------------------------------------------------------------------------
 
 
-def blocks(language: str) -> list[str]:
-    """The guide's fenced blocks in a language."""
-    text = (ROOT / "docs" / "pytest.md").read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+GUIDE: Final = "docs/pytest.md"
 
 
 class Reader:
@@ -648,10 +645,10 @@ with recorder.open() as tape:
 
 def test_the_guide_can_be_followed_in_a_fresh_folder(tmp_path: Path) -> None:
     """Written, recorded, replayed with no provider, changed, pinned: and what it shows is what is said."""
-    install, record, replay, pin = blocks("sh")
+    install, record, replay, pin = blocks(GUIDE, "sh")
     assert install.startswith("pip install run-recorder")
-    haiku, conftest, check, fault, _, plain, suite = blocks("python")
-    failed, replaced = (block.splitlines() for block in blocks("text"))
+    haiku, conftest, check, fault, _, plain, suite = blocks(GUIDE, "python")
+    failed, replaced = (block.splitlines() for block in blocks(GUIDE, "text"))
     tests = tmp_path / "fresh" / "tests"
     tests.mkdir(parents=True)
     (tests / "conftest.py").write_text(conftest, encoding="utf-8")

@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -30,6 +31,7 @@ from recorder.store import Store
 from tests.needs import ROOT, need
 from tests.postgres import Postgres
 from tests.rows import STARTED, made_reading, opened, recorded
+from tests.test_queries_snapshot import Life
 
 #: A value for each parameter of a run, of every kind that JSON has and some that hurt.
 VALUES: Final[dict[str, Any]] = {
@@ -55,31 +57,6 @@ VALUES: Final[dict[str, Any]] = {
 #: Of what DuckDB has, the tables that SQL is meant to see.
 OURS: Final = "NOT internal AND database_name IN (current_database(), 'temp') AND schema_name = 'main'"
 NAMES: Final = sorted(typing.get_type_hints(RunCreateParamsStreaming))
-
-
-@pytest.fixture(scope="module")
-def new_schema(postgres: Postgres) -> Iterator[Callable[[], str]]:
-    """Gives URLs of empty schemas in one database of this module."""
-    name = postgres.create_database()
-    numbers = itertools.count()
-
-    def make() -> str:
-        called = f"test_{next(numbers)}"
-        postgres.execute(f"CREATE SCHEMA {called}", name)
-        return f"{postgres.url(name)}?options=-csearch_path%3D{called}"
-
-    yield make
-    postgres.drop_database(name)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    """The URL of an empty database of each kind."""
-    if request.param == "postgresql":
-        make: Callable[[], str] = request.getfixturevalue("new_schema")
-        return make()
-    found: str = request.getfixturevalue("sqlite_url")
-    return found
 
 
 def ask(url: str, sql: str, **options: bool) -> list[tuple[Any, ...]]:
@@ -551,3 +528,36 @@ def test_an_older_store_is_left_as_it_is(sqlite_url: str) -> None:
         connection.execute("UPDATE recorder_version SET version_num = '1.0'")
     with pytest.raises(SchemaMismatch, match="recorder db upgrade"):
         queries.connect(sqlite_url)
+
+
+# -- Parquet -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_exported_is_what_is_asked(url: str, tmp_path: Path) -> None:
+    with Store.open(url, create=True) as store:
+        life = Life(store, random.Random(3))
+        for _ in range(30):
+            life.step()
+    written = queries.export(url, tmp_path / "out", events=True, more={"models": "SELECT DISTINCT model FROM readings"})
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{name}.parquet" for name in written}
+    with contextlib.closing(queries.connect(url, events=True)) as ours, contextlib.closing(duckdb.connect()) as theirs:
+        for name, rows in itertools.islice(written.items(), len(written) - 1):
+            file = tmp_path / "out" / f"{name}.parquet"
+            there = theirs.execute(f"SELECT * FROM '{file}' ORDER BY ALL").fetchall()
+            here = ours.execute(f'SELECT * FROM "{name}"').fetchall()
+            assert len(there) == rows
+            assert there == sorted(
+                (tuple(str(cell) if type(cell).__name__ == "UUID" else cell for cell in row) for row in here), key=order
+            ), name
+    assert written["runs"] > 0
+
+
+def order(row: tuple[Any, ...]) -> list[tuple[bool, Any]]:
+    return [(cell is None, cell) for cell in row]
+
+
+def test_an_export_to_where_nothing_can_be_written_says_so(sqlite_url: str, tmp_path: Path) -> None:
+    Store.open(sqlite_url, create=True).close()
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(StoreError, match="cannot be written"):
+        queries.export(sqlite_url, tmp_path / "out")

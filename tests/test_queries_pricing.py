@@ -67,35 +67,36 @@ def test_every_run_costs_what_genai_prices_says(connection: duckdb.DuckDBPyConne
     assert counted["nearly"] < counted["priced"] // 100
 
 
+def odd(use: Use) -> Iterator[Use]:
+    """The same, with counts that are not there, contradict each other, or cannot be."""
+    changes: tuple[dict[str, Any], ...] = (
+        {"cached_tokens": None},
+        {"usage_quality": "partial"},
+        {"cached_tokens": (use.input_tokens or 0) + 1},
+        {"reasoning_tokens": (use.output_tokens or 0) + 1},
+        {"reasoning_tokens": None},
+        {"input_tokens": None},
+        {"output_tokens": None},
+        {"input_tokens": None, "output_tokens": None, "http_status": 500},
+        {"output_tokens": -1},
+        {"input_tokens": (1 << 63) - 1},
+        {"cache_write_tokens": 3, "input_tokens": 200_000_000_000},
+        {"model": None},
+        {"origin": "http://localhost"},
+        {"service_tier": None, "asked_tier": "flex"},
+        {"service_tier": "auto", "asked_tier": "auto"},
+        {"speed": "fast", "service_tier": "standard"},
+        {"geography": "us"},
+        {"raw": {"a": [{"modality": "AUDIO", "tokenCount": 1}]}},
+        {"raw": {"output_tokens_details": {"image_tokens": 9}}},
+        {"raw": {"output_tokens_details": {"image_tokens": 0}}},
+    )
+    return (use._replace(**change) for change in changes)
+
+
 def test_python_and_duckdb_reckon_alike(connection: duckdb.DuckDBPyConnection) -> None:
-    """Also what is odd: counts that are not there, contradict each other, or cannot be."""
-    odd = [
-        use._replace(**change)
-        for number, (use, _, _) in enumerate(fleet(seed=7))
-        if number % 40 == 0
-        for change in (
-            {"cached_tokens": None},
-            {"usage_quality": "partial"},
-            {"cached_tokens": (use.input_tokens or 0) + 1},
-            {"reasoning_tokens": (use.output_tokens or 0) + 1},
-            {"reasoning_tokens": None},
-            {"input_tokens": None},
-            {"output_tokens": None},
-            {"input_tokens": None, "output_tokens": None, "http_status": 500},
-            {"output_tokens": -1},
-            {"input_tokens": (1 << 63) - 1},
-            {"cache_write_tokens": 3, "input_tokens": 200_000_000_000},
-            {"model": None},
-            {"origin": "http://localhost"},
-            {"service_tier": None, "asked_tier": "flex"},
-            {"service_tier": "auto", "asked_tier": "auto"},
-            {"speed": "fast", "service_tier": "standard"},
-            {"geography": "us"},
-            {"raw": {"a": [{"modality": "AUDIO", "tokenCount": 1}]}},
-            {"raw": {"output_tokens_details": {"image_tokens": 9}}},
-            {"raw": {"output_tokens_details": {"image_tokens": 0}}},
-        )
-    ]
+    """Also what is odd."""
+    uses = [one for use, _, _ in list(fleet(seed=7))[::40] for one in odd(use)]
     lists = prices.load(
         {
             "providers": PROVIDERS,
@@ -106,10 +107,10 @@ def test_python_and_duckdb_reckon_alike(connection: duckdb.DuckDBPyConnection) -
             ],
         }
     )
-    odd = [use._replace(duration_us=1_234_567 if number % 3 else None) for number, use in enumerate(odd)]
-    put(connection, odd)
+    uses = [use._replace(duration_us=1_234_567 if number % 3 else None) for number, use in enumerate(uses)]
+    put(connection, uses)
     pricing.install(connection, lists)
-    for use, (usd, unpriced, bound) in zip(odd, costs(connection, "cost_usd, unpriced, cost_bound"), strict=True):
+    for use, (usd, unpriced, bound) in zip(uses, costs(connection, "cost_usd, unpriced, cost_bound"), strict=True):
         found = lists.explain(use)
         if isinstance(found, Unpriced):
             assert (usd, unpriced, bound) == (None, found.reason, None), use

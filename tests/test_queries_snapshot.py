@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 import os
 import random
@@ -574,36 +573,3 @@ def test_whoever_cannot_have_the_lock_makes_a_copy_of_his_own(sqlite_url: str, m
             before = parts(snapshot.place)
             assert len(queries_of(sqlite_url)) == 2
             assert parts(snapshot.place) == before
-
-
-# -- Parquet -----------------------------------------------------------------------------------------------------------
-
-
-def test_what_is_exported_is_what_is_asked(url: str, tmp_path: Path) -> None:
-    with Store.open(url, create=True) as store:
-        life = Life(store, random.Random(3))
-        for _ in range(30):
-            life.step()
-    written = queries.export(url, tmp_path / "out", events=True, more={"models": "SELECT DISTINCT model FROM readings"})
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{name}.parquet" for name in written}
-    with contextlib.closing(queries.connect(url, events=True)) as ours, contextlib.closing(duckdb.connect()) as theirs:
-        for name, rows in itertools.islice(written.items(), len(written) - 1):
-            file = tmp_path / "out" / f"{name}.parquet"
-            there = theirs.execute(f"SELECT * FROM '{file}' ORDER BY ALL").fetchall()
-            here = ours.execute(f'SELECT * FROM "{name}"').fetchall()
-            assert len(there) == rows
-            assert there == sorted(
-                (tuple(str(cell) if type(cell).__name__ == "UUID" else cell for cell in row) for row in here), key=order
-            ), name
-    assert written["runs"] > 0
-
-
-def order(row: tuple[Any, ...]) -> list[tuple[bool, Any]]:
-    return [(cell is None, cell) for cell in row]
-
-
-def test_an_export_to_where_nothing_can_be_written_says_so(sqlite_url: str, tmp_path: Path) -> None:
-    Store.open(sqlite_url, create=True).close()
-    (tmp_path / "out").write_text("a file")
-    with pytest.raises(StoreError, match="cannot be written"):
-        queries.export(sqlite_url, tmp_path / "out")

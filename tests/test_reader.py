@@ -109,7 +109,7 @@ def test_an_open_recording_is_not_due_and_can_be_read_all_the_same(store: Store)
     assert reader.read(store, recording.recording_id).status == Status.UNKNOWN
 
 
-def test_times_headers_and_group(store: Store) -> None:
+def test_times_headers_and_group() -> None:
     """What holds for every protocol, in microseconds since the request."""
     recording, events = recorded(
         CREATE, GOES_ON, chunk=50, headers=(*EVENT_STREAM, ("X-Request-Id", "req_7"), ("request-id", "other"))
@@ -520,7 +520,7 @@ def test_a_redirect_is_no_run(store: Store) -> None:
     assert len(store.recordings()) == 2
 
 
-def test_a_request_of_a_thousand_names_and_more_keeps_a_thousand(store: Store) -> None:
+def test_a_request_of_a_thousand_names_and_more_keeps_a_thousand() -> None:
     body = {"assistant_id": "asst_1", **{f"name_{number}": number for number in range(3000)}}
     reading = reader.interpret(*recorded(post("/v1/threads/thread_1/runs", **body), b""))
     assert reading.parameters is not None

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any, Final
 from uuid import UUID
 
 import pytest
@@ -16,8 +17,44 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder import recording
-from recorder.recording import Ending, Event, Head, HeaderList, Kind, Reading, Recording, Request, Run, storable, uuid7
+from recorder.recording import (
+    Ending,
+    Erasure,
+    Event,
+    Head,
+    HeaderList,
+    Kind,
+    Reading,
+    Recording,
+    Request,
+    Run,
+    storable,
+    uuid7,
+)
 from tests.needs import examples, need
+
+ERASED: Final = Erasure(1, None, None)
+
+# -- what is not there -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ({"erasures": (ERASED,)}, "it was erased"),
+        ({"erasures": (ERASED,), "withheld": True}, "it was erased"),
+        ({"withheld": True}, "this user may see facts alone"),
+        ({"content": "facts", "withheld": True}, "it was recorded with content=facts"),
+        ({}, "it is gone, and no erasure is on record"),
+    ],
+)
+def test_a_recording_says_why_its_content_is_not_there(how: dict[str, Any], why: str) -> None:
+    """What never was there is told before what went, and what went before what others may see."""
+    made = Recording(
+        recording_id=uuid7(), started_at=0, writer=uuid7(), dialect="raw", origin="", request=Request("GET", ""), **how
+    )
+    assert made.missing == why
+
 
 # -- identity ----------------------------------------------------------------------------------------------------------
 

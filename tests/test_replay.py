@@ -36,6 +36,7 @@ from recorder.recording import Event, Head, HeaderList, Recording, Request, uuid
 from recorder.replay import Chunk, Chunking, Miss, Pacer, Player, emit, parse_chunks, parse_pace
 from recorder.replay.chunks import _random_sizes
 from recorder.store import Append, Store
+from recorder.store.erasing import Wipe
 from recorder.tape.deck import Deck, Track
 from recorder.writer.opening import Opening, Options, opened
 from tests.loopback import Stream, corpus, seeded_cuts
@@ -1040,8 +1041,8 @@ ERASE: Final = (
 
 
 @pytest.mark.parametrize("what", ["data = NULL, raw = NULL", "data = CASE kind WHEN 'head' THEN data END"])
-def test_an_erased_recording_says_that_it_was_erased(tape: Tape, what: str) -> None:
-    """Before anything is sent."""
+def test_a_recording_whose_payloads_are_gone_says_so(tape: Tape, what: str) -> None:
+    """Before anything is sent; no erasure is on record, so none is told of."""
     recording = tape.record(timed(CHAT))
     tape.damage(
         recording,
@@ -1049,7 +1050,7 @@ def test_an_erased_recording_says_that_it_was_erased(tape: Tape, what: str) -> N
         f"UPDATE temp.kept SET {what} WHERE ?1 NOTNULL",
         "INSERT INTO events SELECT * FROM temp.kept WHERE ?1 NOTNULL",
     )
-    with pytest.raises(NotFound, match="has no payloads: they were erased; choose one"):
+    with pytest.raises(NotFound, match="has no payloads: it is gone, and no erasure is on record; choose one"):
         Player(tape.store).play(recording)
 
 
@@ -1057,14 +1058,9 @@ def test_an_erased_recording_that_its_client_left_says_that_it_was_erased(tape: 
     """Whether it was whole nobody can tell any more."""
     head = answered(("content-length", "7"), stream=False)
     recording = tape.record([(5000, b'{"a":1}')], head=head, ending="client_closed")
-    tape.damage(
-        recording,
-        *ERASE,
-        "UPDATE temp.kept SET data = NULL, raw = NULL WHERE ?1 NOTNULL",
-        "INSERT INTO events SELECT * FROM temp.kept WHERE ?1 NOTNULL",
-    )
-    with pytest.raises(NotFound, match="has no payloads: they were erased; choose one"):
-        Player(tape.store, include_partial=True).play(recording)
+    tape.store.wipe([Wipe(recording.recording_id, None, labels=False)], "Vera", "asked to")
+    with pytest.raises(NotFound, match="has no payloads: it was erased; choose one"):
+        Player(tape.store, include_partial=True).play(tape.store.recording(recording.recording_id))
     with pytest.raises(Miss):
         Player(tape.store).find(tape.request)
 
@@ -1214,6 +1210,16 @@ def test_an_encoded_answer_with_something_withheld_is_played_decoded(streamed: b
     assert (len(played), playback.size) == (len(said), len(said))
     assert SECRET.encode() not in played
     assert played.replace(b"[redacted]" + b"*" * (len(SECRET) - 10), SECRET.encode()) == said
+
+
+@pytest.mark.parametrize("told", ["withheld", None, ["wire"], {"wire": ["withheld"]}])
+def test_a_note_of_a_strangers_on_what_was_withheld_does_no_harm(told: object) -> None:
+    """A file may come from anybody."""
+    recording, events = recorded(asked(), b"".join(CHAT), headers=STREAM)
+    assert recording.ending is not None
+    strange = replace(recording, ending=replace(recording.ending, detail={"redacted": told}))
+    playback = Player(deck((strange, events))).play(strange)
+    assert b"".join(data for _, data in playback.chunks()) == b"".join(CHAT)
 
 
 def test_a_request_that_carries_a_mask_finds_what_it_was_before(own_tape: Tape) -> None:

@@ -37,7 +37,7 @@ def store(tmp_path: Path) -> Path:
 
 def post(replay: Replaying, value: Any, **headers: str) -> httpx.Response:
     url = f"{replay.url}/v1/chat/completions?key={SECRET}&limit=5"
-    return httpx.post(url, json=value, headers={"Authorization": f"Bearer {SECRET}", **headers}, trust_env=False)
+    return httpx.post(url, json=value, headers={"Authorization": f"Bearer {SECRET}", **headers})
 
 
 # -- misses ------------------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def test_many_streams_at_once_are_exact_whoever_leaves(tmp_path: Path) -> None:
 
     async def talk(url: str) -> list[bytes]:
         limits = httpx.Limits(max_connections=200)
-        async with httpx.AsyncClient(trust_env=False, timeout=60, limits=limits) as client:
+        async with httpx.AsyncClient(timeout=60, limits=limits) as client:
             return await asyncio.gather(*(stream(client, url, number) for number in range(200)))
 
     async def stream(client: httpx.AsyncClient, url: str, number: int) -> bytes:

@@ -17,6 +17,7 @@ import pytest
 from recorder import queries, report
 from recorder.queries import Scope
 from recorder.report import Made
+from recorder.report.gathering import CAPS
 from recorder.report.wording import count, share, usd
 from recorder.store import Store
 from tests import asked, fleet
@@ -150,11 +151,11 @@ def test_the_slider_holds_what_the_question_answers(store: Path, page: _Reader, 
         assert told[column][stop] == (None if row[column] is None else pytest.approx(float(row[column]), rel=1e-9))
 
 
-def test_the_slider_stops_at_every_cap_that_cut_a_run(page: _Reader, known: fleet.Fleet) -> None:
+def test_the_slider_stops_at_every_cap_that_cut_a_run(page: _Reader) -> None:
     stops = figures(page)["groups"]["c0"]["cap_tokens"]
     assert {256, 512, 1024} <= set(stops)
     assert stops == sorted(set(stops))
-    assert len(stops) <= 400
+    assert len(stops) <= CAPS
 
 
 def test_each_question_says_who_was_left_out(store: Path, page: _Reader) -> None:
@@ -173,7 +174,7 @@ def test_a_condition_and_a_time_narrow_what_the_page_is_about(store: Path, known
     assert "Asked for" in text
 
 
-def test_groups_beyond_the_first_are_in_the_totals_alone(store: Path, page: _Reader) -> None:
+def test_groups_beyond_the_first_are_in_the_totals_alone(store: Path) -> None:
     many = made(store, by="day")
     text = read(many.page).text
     days = len(list(queries.query(store, "outcomes", by="day")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
@@ -22,12 +21,12 @@ from recorder.errors import StoreUnavailable, UsageError
 from recorder.recording import Head, Recording, Request, uuid7
 from recorder.retention import Keeper, Rules, Wanted, prune
 from recorder.store import Append, RunFilter, Store
+from recorder.store.postgresql import PostgreSQL
 from recorder.writer import Options, Writer
 from recorder.writer.space import FULL_DISK
 from tests.erased import RUN, THREAD, Canaries, fill, in_files, run_answer
 from tests.kept import keep
 from tests.needs import examples
-from tests.postgres import Postgres
 from tests.rows import opened
 from tests.tape import JSON, post
 from tests.verified import look
@@ -36,27 +35,10 @@ DAY = 86_400_000_000
 NOW = 1_790_000_000_000_000
 
 
-@pytest.fixture(scope="module")
-def schemas(postgres: Postgres) -> Iterator[Callable[[], str]]:
-    """Gives URLs of empty schemas in one database."""
-    name = postgres.create_database()
-    numbers = itertools.count()
-
-    def make() -> str:
-        schema = f"pruned_{next(numbers)}"
-        postgres.execute(f"CREATE SCHEMA {schema}", name)
-        return f"{postgres.url(name)}?options=-csearch_path%3D{schema}"
-
-    yield make
-    postgres.drop_database(name)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+@pytest.fixture
+def store(url: str) -> Iterator[Store]:
     """A new store of each kind."""
-    name = "schemas" if request.param == "postgresql" else "sqlite_url"
-    found = request.getfixturevalue(name)
-    with Store.open(found() if request.param == "postgresql" else found, create=True) as made:
+    with Store.open(url, create=True) as made:
         yield made
 
 
@@ -191,6 +173,43 @@ def test_a_size_takes_the_oldest_and_no_more_than_it_has_to(store: Store) -> Non
     assert left == [each.recording_id for each in made[-len(left) :]], "others than the oldest went"
     assert len(left) >= 15
     assert pruned.size == store.size()
+
+
+def test_content_that_went_no_longer_counts(store: Store) -> None:
+    chat(store, 40, os.urandom(50_000).hex())
+    before = store.size()
+    go(store, Wanted())
+    assert store.size() < before - 50_000
+
+
+def test_postgresql_is_not_counted_again_after_each_of_many_transactions(
+    new_schema: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That goes through every recording there is. What the last one says was counted."""
+    monkeypatch.setattr("recorder.retention.pruning.MOST", 1)
+    with Store.open(new_schema(), create=True) as store:
+        for number in range(12):
+            chat(store, 40 - number)
+        counted: list[int] = []
+        size = PostgreSQL.size
+
+        def count(backend: PostgreSQL) -> int:
+            counted.append(size(backend))
+            return counted[-1]
+
+        monkeypatch.setattr(PostgreSQL, "size", count)
+        pruned = go(store, Wanted(whole=True, size=store.size() // 3))
+        assert pruned.recordings == 8
+        assert pruned.size == counted[-1] == store.size()
+        assert len(counted) == 4
+
+
+def test_a_run_that_goes_in_several_transactions_is_one(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recorder.retention.pruning.MOST", 1)
+    fill(store)
+    runs = len({store.run_of(each) for each in store.recording_ids()})
+    assert go(store, Wanted(), dry=True).runs == runs
+    assert go(store, Wanted()).runs == runs < len(store.recording_ids())
 
 
 def test_facts_kept_for_questions_follow(sqlite_url: str) -> None:
@@ -343,7 +362,9 @@ def test_a_large_store_without_rules_is_told_of_once(
     assert len(told) == (0 if rules else 1)
 
 
-@pytest.mark.parametrize("rule", ["30", "d", "30d, 40d", "0d", "30d all", "-1d", "30d,", "30days whole"])
+@pytest.mark.parametrize(
+    "rule", ["30", "d", "30d, 40d", "0d", "30d all", "-1d", "30d,", "30days whole", "60d, 30d whole", "30d whole, 30d"]
+)
 def test_a_rule_that_says_nothing_is_refused(tmp_path: Path, rule: str) -> None:
     with pytest.raises(UsageError, match="'keep' is wrong: it must be an age"):
         recorder.open(tmp_path / "recorder.db", keep=rule)

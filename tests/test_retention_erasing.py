@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import re
@@ -10,49 +9,29 @@ import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from recorder import exchange, queries, retention
-from recorder.errors import Conflict, StoreError
-from recorder.store import RunFilter, Store
+from recorder import exchange, queries, reader, retention
+from recorder.errors import Conflict, NotFound, RecorderError, StoreError
+from recorder.recording import uuid7
+from recorder.retention import erasing
+from recorder.store import Append, RunFilter, Store
+from recorder.store.erasing import Wipe
 from tests import verified
 from tests.erased import CUSTOMER, Filled, fill, in_database, in_files, in_relations
-from tests.kept import keep
+from tests.kept import clear, keep
 from tests.needs import examples
 from tests.postgres import Postgres
-from tests.tape import post
+from tests.rows import meanwhile
+from tests.tape import JSON, post, recorded
 from tests.verified import look
-
-
-@pytest.fixture(scope="module")
-def schemas(postgres: Postgres) -> Iterator[Callable[[], str]]:
-    """Gives URLs of empty schemas in one database."""
-    name = postgres.create_database()
-    numbers = itertools.count()
-
-    def make() -> str:
-        schema = f"erased_{next(numbers)}"
-        postgres.execute(f"CREATE SCHEMA {schema}", name)
-        return f"{postgres.url(name)}?options=-csearch_path%3D{schema}"
-
-    yield make
-    postgres.drop_database(name)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    """The URL of an empty database of each kind."""
-    if request.param == "postgresql":
-        make: Callable[[], str] = request.getfixturevalue("schemas")
-        return make()
-    found: str = request.getfixturevalue("sqlite_url")
-    return found
 
 
 def asked_for(store: Store) -> list[retention.Reached]:
@@ -121,9 +100,9 @@ def test_no_file_of_the_store_holds_a_byte_of_it(sqlite_url: str, tmp_path: Path
 
 
 def test_postgresql_holds_nothing_in_its_files_once_it_was_rewritten(
-    postgres: Postgres, schemas: Callable[[], str]
+    postgres: Postgres, new_schema: Callable[[], str]
 ) -> None:
-    url = schemas()
+    url = new_schema()
     with Store.open(url, create=True) as store:
         filled = fill(store)
         assert in_relations(postgres, url, filled.canaries), "the canaries are looked for where they never are"
@@ -204,10 +183,12 @@ def test_what_others_of_the_run_had_from_it_goes_with_it(url: str) -> None:
         before = store.reading(heir.recording_id)
         assert before is not None
         assert "customer" in (before.reading.metadata or {})
+        assert before.reading.group == before.reading.assistant_id is not None
         retention.erase(store, retention.reached(store, {opener: "named"}, follow=False), by="V", reason="r")
         after = store.reading(heir.recording_id)
         assert after is not None
         assert after.reading.metadata is None
+        assert after.reading.group == before.reading.group, "the id of an assistant is nobody's text"
 
 
 def test_a_reading_that_was_made_before_does_not_bring_the_text_back(url: str) -> None:
@@ -259,9 +240,9 @@ def test_a_reader_that_keeps_older_pages_is_told_of(
     monkeypatch.setattr("recorder.store.sqlite.WRITE_WAIT", 0.1)
     with Store.open(sqlite_url, create=True) as store:
         filled = fill(store)
-        with closing(sqlite3.connect(tmp_path / "recorder.db", isolation_level=None)) as reader:
-            reader.execute("BEGIN")
-            reader.execute("SELECT count(*) FROM recordings").fetchall()
+        with closing(sqlite3.connect(tmp_path / "recorder.db", isolation_level=None)) as looking:
+            looking.execute("BEGIN")
+            looking.execute("SELECT count(*) FROM recordings").fetchall()
             erased = erase(store)
             assert len(erased.done) == len(filled.customers)
             assert any("still holds older pages" in each for each in erased.missed)
@@ -312,8 +293,7 @@ def test_killed_at_any_moment_it_goes_on_by_the_same_names(tmp_path: Path) -> No
             assert set(store.erasures(filled.customers)) == set(filled.customers)
         if deed in DEEDS[:2]:
             assert {key: found for key, found in in_files(tmp_path, filled.canaries).items() if path.name in key} == {}
-        for each in tmp_path.glob(f"{path.name}*"):
-            shutil.rmtree(each, ignore_errors=True) if each.is_dir() else each.unlink()
+        clear(path)
     assert kills >= examples(5, 300)
 
 
@@ -324,8 +304,7 @@ def _duration(path: Path, template: Path, deed: Callable[[Store], object]) -> fl
         began = time.perf_counter()
         deed(store)
         lasted = time.perf_counter() - began
-    for each in path.parent.glob(f"{path.name}*"):
-        shutil.rmtree(each, ignore_errors=True) if each.is_dir() else each.unlink()
+    clear(path)
     return lasted
 
 
@@ -437,3 +416,126 @@ def test_a_question_that_is_being_answered_is_told_and_the_search_goes_on(sqlite
         erased = retention.erase(store, asked_for(store), by="V", reason="r", forget=busy)
         assert erased.missed == ["the facts are being refreshed; try again"]
         assert erased.searched > 0
+
+
+# -- beside others -----------------------------------------------------------------------------------------------------
+
+
+def deeds(store: Store, one: UUID, *, whole: bool) -> Callable[[], object]:
+    """Take it away, or its content with its tags."""
+    left = erasing._bare(store, one)
+    return lambda: store.remove([one], "V", "r") if whole else store.wipe([Wipe(one, left, labels=True)], "V", "r")
+
+
+def said(deed: Callable[[], object]) -> Callable[[list[Exception]], None]:
+    """Do it, and note how it was refused."""
+
+    def do(refusals: list[Exception]) -> None:
+        try:
+            deed()
+        except RecorderError as error:
+            refusals.append(error)
+
+    return do
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_hold_is_seen_by_who_erases_or_comes_after_him(
+    url: str, monkeypatch: pytest.MonkeyPatch, *, whole: bool
+) -> None:
+    """Never is it set first and the content goes all the same; and of what went whole no tag is left."""
+    with Store.open(url, create=True) as store, Store.open(url) as other:
+        one = keep(store, post("/v1/x", a=1), b"{}", headers=JSON, tags={"app": "a"}).recording_id
+        refused: list[Exception] = []
+        hold = said(lambda: other.tag(one, "hold", "case 17"))
+        assert meanwhile(monkeypatch, store, deeds(store, one, whole=whole), lambda: hold(refused))
+        assert [type(each) for each in refused] == [NotFound] * whole
+        assert store.orphans() == ({one: {"erasures"}} if whole else {})
+        assert look(store).codes == set()
+        assert whole or dict(store.run(one).tags) == {"hold": "case 17"}
+
+
+def test_a_hold_on_another_recording_of_the_run_is_seen_too(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open(url, create=True) as store, Store.open(url) as other:
+        opener, continued = fill(store).customers[2:4]
+        assert store.run_of(continued) == opener
+        deed = deeds(store, opener, whole=False)
+        assert meanwhile(monkeypatch, store, deed, lambda: other.tag(continued, "hold", "case 17"))
+        assert store.remove([continued], "V", "r") == []
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_import_beside_it_does_not_bring_the_content_back(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, whole: bool
+) -> None:
+    """The file of before is read while the recording goes."""
+    file, text = tmp_path / "before.jsonl", "Words that nobody else says, to be looked for."
+    with Store.open(url, create=True) as store, Store.open(url) as other:
+        one = keep(store, post("/v1/x", a=text), b"{}", headers=JSON).recording_id
+        exchange.write(file, exchange.entries(store, [one]), identity=True)
+        refused: list[Exception] = []
+        take_in = said(lambda: exchange.import_file(other, file))
+        meanwhile(monkeypatch, store, deeds(store, one, whole=whole), lambda: take_in(refused))
+        assert ["was erased in this store (r)" in str(each) for each in refused] == [True]
+        assert store.orphans() == ({one: {"erasures"}} if whole else {})
+        assert look(store).codes == set()
+    assert in_database(url, [text]) == set()
+
+
+def test_what_is_imported_again_while_it_is_compared_goes_afterwards(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other way round: nothing of it is left behind by either."""
+    file = tmp_path / "before.jsonl"
+    with Store.open(url, create=True) as store, Store.open(url) as other:
+        one = keep(store, post("/v1/x", a=1), b"{}", headers=JSON).recording_id
+        exchange.write(file, exchange.entries(store, [one]), identity=True)
+        taken = deeds(other, one, whole=True)
+        assert meanwhile(monkeypatch, store, lambda: exchange.import_file(store, file), taken)
+        assert store.orphans() == {one: {"erasures"}}
+        assert store.recording_ids() == []
+
+
+def test_a_reading_that_is_put_beside_it_takes_no_metadata_from_what_is_going(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A continuation shows its opener's metadata, and is read while that is erased."""
+    with Store.open(url, create=True) as store, Store.open(url) as other:
+        filled = fill(store)
+        opener = filled.customers[2]
+        path = "/v1/threads/thread_abc123DEF/runs/run_xyz789GHI/submit_tool_outputs"
+        heir, events = recorded(post(path, tool_outputs=[]), None, started_at=3_500)
+        rows = [(heir.recording_id.bytes, *event) for event in events]
+        store.append([Append(heir.recording_id, heir, rows, heir.ending)])
+        deed = deeds(store, opener, whole=False)
+        meanwhile(monkeypatch, store, deed, lambda: reader.read(other, heir.recording_id))
+        after = store.reading(heir.recording_id)
+        assert after is not None
+        assert after.reading.metadata is None
+
+
+# -- by which links ----------------------------------------------------------------------------------------------------
+
+
+def test_other_attempts_of_a_call_began_within_a_day(url: str) -> None:
+    """Of many recordings those near to each are found, and not those that are near to another one of them."""
+    hour, base, calls = 3_600_000, 1_790_000_000_000, [uuid7() for _ in range(3)]
+
+    def attempt(store: Store, call: UUID, hours: int, number: int) -> UUID:
+        recording_id = UUID(int=base + hours * hour << 80 | 7 << 76 | 2 << 62 | number)
+        made, events = recorded(post("/v1/x", n=number), None, call=call)
+        made = replace(made, recording_id=recording_id)
+        rows = [(recording_id.bytes, *event) for event in events]
+        store.append([Append(recording_id, made, rows, made.ending)])
+        return recording_id
+
+    with Store.open(url, create=True) as store:
+        first, second, again, too_late, before, lone = (
+            attempt(store, calls[call], hours, number)
+            for number, (call, hours) in enumerate([(0, 0), (1, 30), (0, 24), (0, 36), (1, 7), (2, 31)])
+        )
+        found = set(store.reach([first, second, lone]))
+        assert found == {(first, "same call", again), (second, "same call", before)}
+        assert too_late not in {other for _, _, other in found}
+        last = UUID(int=(1 << 128) - 1)
+        assert list(store.reach([last])) == []

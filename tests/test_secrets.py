@@ -112,7 +112,7 @@ class Traffic:
 
     def client(self, **options: object) -> httpx.Client:
         """A recorded client that sees no proxy of the environment."""
-        return self._handle.instrument(httpx.Client(trust_env=False, **options))  # type: ignore[arg-type]
+        return self._handle.instrument(httpx.Client(**options))  # type: ignore[arg-type]
 
     def send(self, client: httpx.Client, url: str, **options: object) -> None:
         """One request, whatever comes of it."""
@@ -428,7 +428,7 @@ def test_no_credential_in_a_body_is_stored_and_what_is_stored_still_answers(
     bodies = Bodies()
     handle = recorder.open(path)
     with Loopback([bodies.answer], repeat_last=True) as server:
-        client = handle.instrument(httpx.Client(trust_env=False))
+        client = handle.instrument(httpx.Client())
         note = f"sk-proj-{bodies.canaries('tag')}"
         with client, recorder.context(tags={"note": note}, session=f"s sk-proj-{bodies.canaries('session')}"):
             sent = bodies.send(client, server.url)
@@ -440,7 +440,7 @@ def test_no_credential_in_a_body_is_stored_and_what_is_stored_still_answers(
     assert found_in(bodies.canaries, values(path)) == []
     assert found_in(bodies.canaries, {"log": "\n".join(_ours(caplog.records)).encode()}) == []
     assert {"redacted"} <= {flag for run in handle.runs() for flag in run.flags}
-    with handle.replay() as replay, replay.instrument(httpx.Client(trust_env=False)) as player:
+    with handle.replay() as replay, replay.instrument(httpx.Client()) as player:
         again = bodies.send(player, url)
     for first, second in zip(sent, again, strict=True):
         assert (second.status_code, len(second.text)) == (first.status_code, len(first.text))
@@ -519,14 +519,14 @@ def test_what_a_user_adds_is_withheld_from_the_store_and_matches_all_the_same(
         b'{"said":"Alice E123456","n":123}',
     ]
     with Loopback([answer], repeat_last=True) as server:
-        with handle.instrument(httpx.Client(trust_env=False)) as client:
+        with handle.instrument(httpx.Client()) as client:
             for body in bodies:
                 assert client.post(server.url, json=body).json() == {"said": "Alice E123456", "n": 123}
         assert handle.flush(30)
     stored = values(tmp_path / "tape.db")
     assert not any(word in content for content in stored.values() for word in (b"SecretZq", b"Alice", b"E123456"))
     assert any(b'"max_tokens":12' in content for content in stored.values())
-    with handle.replay() as replay, replay.instrument(httpx.Client(trust_env=False)) as player:
+    with handle.replay() as replay, replay.instrument(httpx.Client()) as player:
         for body in bodies:
             assert player.post(server.url, json=body).json() == {"said": "***** *******", "n": 123}
     told = [listed.recording.ending.detail["redacted"] for listed in handle.recordings() if listed.recording.ending]

@@ -10,6 +10,7 @@ import string
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,41 +24,16 @@ from sqlalchemy import select
 from recorder import schema
 from recorder.errors import Conflict, NotFound, StoreUnavailable, UsageError
 from recorder.recording import Kind, Reading, Recording, Request, Row, storable, uuid7
-from recorder.schema import recordings, tags
-from recorder.store import Append, Linked, RunFilter, Store, check_store, describe_store, migrate_store
+from recorder.schema import events, readings, recordings, tags
+from recorder.store import Append, Linked, RunFilter, Store, check_store, describe_store, migrate_store, path_of
+from recorder.store.erasing import Wipe
 from tests.kept import keep
 from tests.needs import ROOT, examples
-from tests.postgres import Postgres
 from tests.rows import STARTED, WRITER, an_end, made_reading, opened, positions, recorded, rows_of
 from tests.tape import post
 
 #: The rows of an append that PostgreSQL takes as arrays, and of one that it takes by COPY.
 FEW, MANY = 5, 2500
-
-
-@pytest.fixture(scope="module")
-def postgres_module(postgres: Postgres) -> Iterator[Callable[[], str]]:
-    """Gives URLs of empty schemas in one database of this module: a database each would take a second each."""
-    name = postgres.create_database()
-    numbers = itertools.count()
-
-    def make() -> str:
-        schema = f"test_{next(numbers)}"
-        postgres.execute(f"CREATE SCHEMA {schema}", name)
-        return f"{postgres.url(name)}?options=-csearch_path%3D{schema}"
-
-    yield make
-    postgres.drop_database(name)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest) -> str:
-    """The URL of an empty database of each kind."""
-    if request.param == "postgresql":
-        make: Callable[[], str] = request.getfixturevalue("postgres_module")
-        return make()
-    found: str = request.getfixturevalue("sqlite_url")
-    return found
 
 
 @pytest.fixture
@@ -241,6 +217,20 @@ class TestRoundTrip:
         begun = opened()
         store.append([Append(begun.recording_id, begun)])
         assert store.recording_ids() == [*made, begun.recording_id]
+
+    def test_all_events_are_there_also_those_that_are_nowhere_to_be(self, store: Store) -> None:
+        """Who checks a store has to see what somebody put before its beginning."""
+        recording = recorded(store)
+        lowest = 1 - (1 << 31)
+        with store._backend.write() as connection:
+            connection.execute(
+                events.insert().values(
+                    recording_id=recording.recording_id, position=lowest, kind="sse", elapsed_us=0, size=0
+                )
+            )
+        with store._backend.read() as connection:
+            pages = list(store._backend.stream_events(connection, recording.recording_id))
+        assert [row[0] for page in pages for row in page] == [lowest, 0, 1, 2, 3]
 
     def test_an_iterator_over_events_holds_nothing_open(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         """Between two events anything may happen to the store, even an append to the same recording."""
@@ -589,6 +579,32 @@ class TestRuns:
         assert store.members(opener.recording_id) == [opener.recording_id, submitted.recording_id]
         assert store.run(submitted.recording_id) == store.run(opener.recording_id) == found
         assert store.run_of(submitted.recording_id) == opener.recording_id
+
+    def test_a_run_that_is_asked_for_by_its_id_has_the_tags_of_all_its_recordings(self, store: Store) -> None:
+        """Of one name the one set last, whichever recording it was set on."""
+        opener = recorded(store, tags={"app": "shop", "env": "prod"})
+        going_on = recorded(store, started_at=STARTED + 1, tags={"app": "till", "host": "a"})
+        store.put_readings([made_reading(opener, **WAITS), made_reading(going_on, opener.recording_id, **DONE)])
+        expected = {"app": "till", "env": "prod", "host": "a"}
+        assert store.run(opener.recording_id).tags == expected
+        assert store.run(going_on.recording_id).tags == expected
+        assert store.runs()[0].tags == expected
+
+    def test_a_reading_that_is_moved_says_when(self, store: Store) -> None:
+        """Facts kept for questions follow what has changed since they were taken."""
+        opener, going_on = recorded(store), recorded(store, started_at=STARTED + 1)
+        store.put_readings([made_reading(opener, **WAITS)])
+
+        def changed() -> int:
+            mine = readings.c.recording_id == opener.recording_id
+            with store._backend.read() as connection:
+                return int(connection.execute(select(readings.c.changed_at).where(mine)).scalar_one())
+
+        before = changed()
+        while time.time_ns() // 1000 == before:
+            time.sleep(0)
+        store.put_readings([made_reading(going_on, opener.recording_id, **DONE)])
+        assert changed() > before
 
     def test_a_run_that_went_on_is_not_listed_under_its_earlier_status(self, store: Store) -> None:
         opener, submitted = recorded(store), recorded(store)
@@ -1003,6 +1019,13 @@ def test_parent_and_child_of_a_fork_both_go_on(url: str) -> None:
         assert len(list(store.events(UUID(mine)))) == 60
 
 
+def test_the_file_of_a_store_is_told_where_it_has_one() -> None:
+    assert path_of("sqlite:////data/recorder.db") == Path("/data/recorder.db")
+    assert path_of("sqlite:///recorder.db") == Path("recorder.db")
+    assert path_of("sqlite:///:memory:") is None
+    assert path_of("postgresql://me@example.com/store") is None
+
+
 def test_a_store_in_memory_does_the_same() -> None:
     """For tests of others: nothing on disk, one process."""
     with Store.open("sqlite:///:memory:") as store:
@@ -1016,6 +1039,23 @@ def test_a_store_in_memory_does_the_same() -> None:
         assert positions(store, begun) == [0, 1, 2]
         assert [run.run_id for run in store.runs()] == [begun.recording_id, recording.recording_id]
         assert store.dead_recordings() == []
+
+
+def test_content_goes_of_a_recording_that_nobody_has_read(store: Store) -> None:
+    """With no reading there is none to leave anything of; it is due as before."""
+    recording = recorded(store, tags={"a": "b"})
+    assert recording.ending is not None
+    gone = Wipe(recording.recording_id, None, labels=True)
+    assert store.wipe([gone], "Vera", "asked to") == [recording.recording_id]
+    after = store.recording(recording.recording_id)
+    assert (after.request.url, after.request.body) == ("", None)
+    assert after.ending == dataclasses.replace(recording.ending, detail={})
+    assert [event.data for event in store.events(recording.recording_id)] == [None] * 4
+    assert store.unread() == [recording.recording_id]
+    assert store.run(recording.recording_id).tags == {}
+    assert [each.reason for each in store.erasures([recording.recording_id])[recording.recording_id]] == ["asked to"]
+    store.put_readings([made_reading(recording, status="completed")])
+    assert store.run(recording.recording_id).status == "completed"
 
 
 def test_no_statement_is_put_together_from_text() -> None:

@@ -22,7 +22,7 @@ from recorder.schema import VIEWS, readings
 from recorder.store import Append, Store, placing
 from recorder.store.kinship import FINAL, OPEN, Kin, Place, places
 from tests.needs import ROOT, examples
-from tests.rows import STARTED, an_end, made_reading, opened, recorded, rows_of
+from tests.rows import STARTED, an_end, made_reading, meanwhile, opened, recorded, rows_of
 
 CLIENT, PROXY = "http://127.0.0.1:4010", "https://api.example.com"
 SECOND = 1_000_000
@@ -144,6 +144,15 @@ def test_clocks_may_differ_a_little() -> None:
     assert duplicates(found) == []
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [(-0.05, 10, [2]), (-0.050_001, 10, []), (0, 10.05, [2]), (0, 10.050_001, []), (-0.05, 10.05, [2])],
+)
+def test_the_little_is_a_twentieth_of_a_second_at_either_end(start: float, end: float, expected: list[int]) -> None:
+    found = places([kin(1, "create", 0, 10), kin(2, "create", start, end, origin=CLIENT)])
+    assert duplicates(found) == expected
+
+
 def test_each_of_many_short_polls_has_one_duplicate() -> None:
     """The clocks' slack is longer than the polls: the nearest start tells which is whose."""
     polls = []
@@ -191,6 +200,20 @@ def test_a_proxy_that_was_started_late_joins_the_run_that_the_client_opened() ->
     )
     assert set(runs(found).values()) == {1}
     assert duplicates(found) == [3]
+
+
+def test_an_opener_at_the_other_recorder_leads_rather_than_what_stands_in_for_one_here() -> None:
+    """The client's recorder joined late: what it saw goes on with the run that the proxy saw begin."""
+    found = places(
+        [
+            kin(1, "retrieve", 0, 1, origin=CLIENT),
+            kin(2, "create", 2, 3, origin=PROXY),
+            kin(3, "retrieve", 4, 9, origin=CLIENT),
+            kin(4, "retrieve", 5, 8, origin=PROXY),
+        ]
+    )
+    assert runs(found) == {1: 1, 2: 2, 3: 2, 4: 2}
+    assert duplicates(found) == [4]
 
 
 def test_a_duplicate_stands_only_where_it_knows_more() -> None:
@@ -287,6 +310,12 @@ def test_a_settled_duplicate_stays_one() -> None:
     found = places([kin(5, duplicate=True, run=4), kin(6, "retrieve")], settled={id_of(5)})
     assert runs(found) == {5: 4, 6: 4}
     assert duplicates(found) == [5]
+
+
+def test_a_settled_original_has_its_duplicate_among_those_that_come() -> None:
+    found = places([kin(5, start=0, end=9, origin=CLIENT), kin(6, start=1, end=8)], settled={id_of(5)})
+    assert duplicates(found) == [6]
+    assert runs(found) == {5: 5, 6: 5}
 
 
 # -- whatever there is -------------------------------------------------------------------------------------------------
@@ -543,29 +572,6 @@ def puts(store: Store, recording_ids: Sequence[UUID], *, continues: bool) -> Non
         )
 
 
-def meanwhile(monkeypatch: pytest.MonkeyPatch, first: Callable[[], object], second: Callable[[], object]) -> None:
-    """Runs `second` while the readings that `first` put are in their places and not committed, or as soon as it may."""
-    placed_first, done = threading.Event(), threading.Event()
-
-    def settle_slowly(connection: Any, touched: Any) -> None:
-        placing.settle(connection, touched)
-        if not placed_first.is_set():
-            placed_first.set()
-            done.wait(0.5)  # time enough for the other, did it not have to wait
-
-    def other() -> None:
-        assert placed_first.wait(30)
-        second()
-        done.set()
-
-    monkeypatch.setattr("recorder.store.writing.settle", settle_slowly)
-    thread = threading.Thread(target=other)
-    thread.start()
-    first()
-    thread.join()
-    assert done.is_set()
-
-
 def test_who_reads_the_other_half_of_a_run_waits_for_the_first_to_commit(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -574,6 +580,7 @@ def test_who_reads_the_other_half_of_a_run_waits_for_the_first_to_commit(
         opener, continued = recorded(store), recorded(store)
         meanwhile(
             monkeypatch,
+            store,
             lambda: store.put_readings([made_reading(opener, provider_run_id="run_1")]),
             lambda: other.put_readings([made_reading(continued, opener.recording_id, provider_run_id="run_1")]),
         )
@@ -591,6 +598,7 @@ def test_who_reads_again_what_another_one_just_moved_settles_the_run_that_it_was
         store.put_readings([made_reading(left, moved.recording_id, provider_run_id="run_2")])
         meanwhile(
             monkeypatch,
+            store,
             lambda: store.put_readings([made_reading(moved, provider_run_id="run_2")]),
             lambda: other.put_readings([made_reading(moved, provider_run_id="run_3")]),
         )
@@ -603,6 +611,7 @@ def test_of_two_that_read_a_recording_at_once_the_last_holds(url: str, monkeypat
         recording = recorded(store)
         meanwhile(
             monkeypatch,
+            store,
             lambda: store.put_readings([made_reading(recording, model="first")]),
             lambda: other.put_readings([made_reading(recording, model="last")]),
         )

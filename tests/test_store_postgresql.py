@@ -282,6 +282,28 @@ def test_what_the_driver_refuses_is_told_without_its_text(store: Store) -> None:
     one_line(error)
 
 
+def test_what_a_server_refuses_is_told_with_what_to_do(store: Store) -> None:
+    for state, told in (
+        ("08006", "is not reachable any more; start it again"),
+        ("57P01", "is not reachable any more; start it again"),
+        ("53100", "cannot grow: the server's disk is full; make room"),
+        ("53300", "raise the server's limits"),
+        ("54000", "raise the server's limits"),
+        ("40P01", "another transaction was in the way; try again"),
+        ("55P03", "another transaction was in the way; try again"),
+        ("57014", "another transaction was in the way; try again"),
+        ("25006", "name the primary server"),
+        ("28P01", "does not let this user in; correct the URL"),
+        ("42501", "does not allow this to this user; grant it, see `recorder db roles`"),
+        ("58030", "look at the server's log"),
+        ("XX001", "look at the server's log"),
+    ):
+        with pytest.raises(StoreUnavailable) as error:
+            with store._backend.read() as connection:
+                connection.exec_driver_sql(f"DO $$ BEGIN RAISE 'secret' USING ERRCODE = '{state}'; END $$")
+        assert one_line(error).endswith(f" {told} (SQLSTATE {state})")
+
+
 # -- bulk loading ------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import recorder
 from recorder import schema
-from recorder.errors import UsageError
+from recorder.errors import StoreUnavailable, UsageError
 from recorder.schema import FACT_TABLES
 from recorder.store import Store, roles
 from tests.command import invoke
@@ -92,6 +92,13 @@ def run(url: str, user: str, *words: str) -> tuple[int, str]:
     return done.exit_code, done.stdout + done.stderr
 
 
+def checked(url: str, user: str) -> dict[str, str]:
+    """What the checks of the newest run come to for this user."""
+    lines = run(url, user, "show", "@last", "--timeline", "--json")[1].splitlines()
+    rows = [json.loads(line) for line in lines if line.startswith("{")]
+    return {row["name"]: row["verdict"] for row in rows if row["about"] == "check"}
+
+
 def refused(url: str, user: str, statement: str) -> None:
     with psycopg.connect(of(url, user)) as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(statement.encode())
@@ -156,7 +163,7 @@ def test_the_writer_records_and_reads_what_it_recorded(url: str, caplog: pytest.
     """A handle that may no more than that: real calls through a real client, a tag, a checkpoint, and no warning."""
     with Loopback([[stream_head(), chunk(b'data: {"choices":[]}\n\n'), LAST_CHUNK]], repeat_last=True) as upstream:
         with caplog.at_level(logging.WARNING, "recorder"), recorder.open(of(url, "wanda")) as handle:
-            with handle.instrument(httpx.Client(trust_env=False)) as client:
+            with handle.instrument(httpx.Client()) as client:
                 for _ in range(3):
                     assert client.post(f"{upstream.url}/v1/chat/completions", json=say(1)).status_code == 200
             assert handle.flush(30)
@@ -220,6 +227,52 @@ def test_an_analyst_is_given_no_hollow_recording_and_told_nothing_that_is_not_so
     assert (code, "No answer came" in told) == (0, False), told
 
 
+def test_an_analyst_is_told_that_content_is_withheld_and_not_that_it_was_erased(url: str) -> None:
+    """Whatever is looked at; and what came, came: a status that the ending has, a coding that nobody here can know."""
+    for words in (
+        ["recordings"],
+        ["show", "@last"],
+        ["show", "@last", "--timeline"],
+        ["show", "@last", "--at", "end"],
+        ["diff", "@-2", "@last"],
+        ["erase", "--run", "@last", "--dry-run"],
+    ):
+        code, told = run(url, "anna", *words)
+        assert code in {0, 1}, (words, told)
+        assert "withheld" in told, (words, told)
+        for untrue in ("erased", "no answer", "not in the store", "not kept"):
+            assert untrue not in told, (words, told)
+    code, told = run(url, "anna", "show", "@last", "--json")
+    assert [(part["withheld"], part["erased"], part["url"]) for part in json.loads(told)["parts"]] == [
+        (True, None, None)
+    ]
+    hers, whole = (checked(url, user) for user in ("anna", "rita"))
+    assert (hers["content coding undone"], whole["content coding undone"]) == ("unknown", "ok")
+    assert {name for name in whole if hers[name] not in (whole[name], "unknown")} == set()
+    code, told = run(url, "anna", "emit", "@last")
+    assert (code, "facts alone" in told) == (4, True), told
+    assert "withheld" not in run(url, "rita", "recordings")[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["runs", "--tag", "app=shop"],
+        ["runs", "--grep", CANARY],
+        ["recordings", "--metadata", f"who={CANARY}"],
+        ["recordings", "--trace", CANARY],
+        ["erase", "--tag", "app=shop", "--dry-run"],
+        ["erase", "--trace", CANARY, "--dry-run"],
+        ["erase", "--metadata", f"who={CANARY}", "--dry-run"],
+    ],
+    ids=" ".join,
+)
+def test_what_an_analyst_may_not_see_is_not_told_to_be_none(url: str, words: list[str]) -> None:
+    code, told = run(url, "anna", *words)
+    assert (code, "facts alone" in told, CANARY in told) == (4, True, False), told
+    assert run(url, "rita", *words)[0] == 0
+
+
 @pytest.mark.parametrize(("version", "granted"), [(169_999, 0), (170_000, 1), (180_001, 1)])
 def test_the_eraser_may_vacuum_where_the_server_can_allow_it(version: int, granted: int) -> None:
     """MAINTAIN is of PostgreSQL 17; an older one leaves it to the owner."""
@@ -244,6 +297,20 @@ def test_the_reader_reads_everything_and_writes_nothing(url: str) -> None:
     assert (code, "may read, and not record" in told) == (0, True)
 
 
+def test_who_may_not_write_the_tables_anew_is_told_who_may(url: str) -> None:
+    """PostgreSQL itself says no more than a notice, and does nothing."""
+    with Store.open(of(url, "wanda")) as store, pytest.raises(StoreUnavailable, match="have the owner do so"):
+        store.rewrite()
+
+
+def test_who_may_not_read_all_of_a_recording_is_shown_none_of_it(server: Postgres, url: str) -> None:
+    """Without its ending, say, it would seem to have none."""
+    server.execute("CREATE ROLE petra LOGIN; GRANT SELECT ON recordings, recorder_version TO petra", "shop")
+    with Store.open(of(url, "petra"), readonly=True) as store:
+        with pytest.raises(StoreUnavailable, match="does not allow this to this user"):
+            next(store.scan())
+
+
 def test_the_eraser_erases_with_an_erasure_on_record_and_not_without(server: Postgres, url: str) -> None:
     with psycopg.connect(of(url, "egon")) as connection, pytest.raises(psycopg.errors.RaiseException):
         connection.execute(b"DELETE FROM events")
@@ -254,6 +321,12 @@ def test_the_eraser_erases_with_an_erasure_on_record_and_not_without(server: Pos
     assert (code, "have the owner do so" in told) == ((0, False) if may_vacuum else (1, True)), told
     assert "1 recording erased" in told
     assert server.execute("SELECT count(*) FROM erasures", "shop") == [(1,)]
+    told = run(url, "anna", "recordings")[1]
+    assert (told.count("(erased)"), "(withheld)" in told) == (1, True), told
+    code, told = run(url, "anna", "show", runs[-1])
+    assert (code, "  erased on 20" in told, "None" in told) == (0, True, False), told
+    code, told = run(url, "anna", "show", runs[-1], "--timeline")
+    assert (code, "erased on 20" in told, "withheld" in told, "None" in told) == (0, True, False, False), told
     code, told = run(url, "egon", "prune", "--older-than", "1d", "--whole")
     assert code in {0, 1}, told
     assert server.execute("SELECT count(*) FROM recordings WHERE started_at = 0", "shop") == [(0,)]

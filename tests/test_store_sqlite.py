@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sqlite3
@@ -222,6 +223,38 @@ class TestBadFiles:
         with pytest.raises(RecorderError, match="no UTF-8") as error, Store.open(path) as store:
             store.recording(recording.recording_id)
         assert "secret" not in one_line(error)
+
+    def test_a_schema_that_is_no_text_is_not_quoted(self, path: Path) -> None:
+        """SQLite's message does that, and can then not be read itself."""
+        Store.open(path, create=True).close()
+        data = path.read_bytes()
+        assert data.count(b"CREATE TABLE erasures") == 1
+        path.write_bytes(data.replace(b"CREATE TABLE erasures", b"CREATE \xff\xff\xff\xff\xff erasures"))
+        with pytest.raises(RecorderError, match="no UTF-8") as error:
+            Store.open(path)
+        one_line(error)
+
+    def test_a_file_system_without_shared_memory(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """SQLite's access to files that cannot be locked has none."""
+        connect = sqlite3.connect
+        monkeypatch.setattr(sqlite3, "connect", lambda name, **how: connect(f"{name}&vfs=unix-none", **how))
+        with pytest.raises(StoreUnavailable, match="no shared memory") as error:
+            Store.open(path, create=True)
+        one_line(error)
+
+    def test_a_recording_whose_key_is_no_id_is_shown_to_who_trusts_nothing(self, path: Path) -> None:
+        """With its row, and no events: none can be told to be its own."""
+        with Store.open(path, create=True) as store:
+            recording = recorded(store)
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("DROP TRIGGER recordings_no_update")
+            connection.execute("UPDATE recordings SET recording_id = x'00'")
+            connection.commit()
+        with Store.open(path, readonly=True) as store:
+            (found,) = store.scan()
+            assert (found.recording_id, found.row["url"]) == (None, recording.request.url)
+            assert (list(found.pages()), found.ending) == ([], None)
+            assert "events" in store.orphans()[recording.recording_id]
 
     @pytest.mark.parametrize(("revision", "message"), [("2.0", "newer"), ("0.9", "older"), ("x", "not a recorder")])
     def test_another_schema(self, path: Path, revision: str, message: str) -> None:
@@ -455,6 +488,20 @@ class TestFailures:
         store.append([Append(begun.recording_id, None, rows)])
         assert positions(store, begun) == list(range(50))
 
+    @pytest.mark.parametrize(
+        ("number", "said"),
+        [
+            (errno.ENOSPC, "the disk is full; make room"),
+            (errno.EDQUOT, "the disk is full; make room"),
+            (errno.EIO, "an I/O error; look at the disk"),
+            (errno.EACCES, r"Permission denied \(x.db.lock\); make the folder and the files writable"),
+        ],
+    )
+    def test_what_the_operating_system_refuses_is_told_with_what_to_do(self, number: int, said: str) -> None:
+        with Store.open("sqlite:///:memory:", create=True) as memory, pytest.raises(StoreUnavailable, match=said):
+            with memory._backend.write():
+                raise OSError(number, os.strerror(number), "x.db.lock")
+
     def test_a_connection_that_failed_is_not_used_again(self, store: Store) -> None:
         """After an error nobody knows what the operating system kept of it; PostgreSQL learned that the hard way."""
         limit = Limit(store)
@@ -504,6 +551,20 @@ class TestFailures:
             assert other.recording(recording.recording_id) == recording
             assert other.writer_alive(writer)
 
+    def test_a_store_that_was_deleted_alone_is_made_again_beside_its_locks(self, store: Store, path: Path) -> None:
+        """The writer's lock file is still where others look for it."""
+        writer = uuid7()
+        store.claim_writer(writer)
+        lock = path.with_name("recorder.db.writers") / f"{writer}.lock"
+        before = lock.stat().st_ino
+        for name in ("recorder.db", "recorder.db-wal", "recorder.db-shm"):
+            path.with_name(name).unlink(missing_ok=True)
+        recording = recorded(store, writer=writer)
+        with Store.open(path) as other:
+            assert other.recording_ids() == [recording.recording_id]
+            assert other.writer_alive(writer)
+        assert lock.stat().st_ino == before
+
     def test_a_file_that_is_put_in_the_place_of_an_open_one_is_not_mixed_with_it(
         self, store: Store, path: Path
     ) -> None:
@@ -521,6 +582,23 @@ class TestFailures:
         with Store.open(path) as again:
             assert {each.recording.recording_id for each in again.recordings()} == wanted
 
+    def test_a_file_that_is_put_in_the_place_of_one_whose_log_went_too_is_gone_on_with(
+        self, store: Store, path: Path
+    ) -> None:
+        """Nothing is left of the one before that could be applied to it."""
+        recorded(store)
+        with Store.open(path.with_name("other.db"), create=True) as other:
+            wanted = recorded(other).recording_id
+        for name in ("recorder.db-wal", "recorder.db-shm"):
+            path.with_name(name).unlink()
+        path.with_name("other.db").replace(path)
+        assert store.recording_ids() == [wanted]
+        after = recorded(store).recording_id
+        store.close()
+        assert check_store(path) == []
+        with Store.open(path, readonly=True) as again:
+            assert set(again.recording_ids()) == {wanted, after}
+
     def test_a_reader_is_waited_for_where_older_pages_have_to_go(self, store: Store, path: Path) -> None:
         recorded(store)
         reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -534,12 +612,52 @@ class TestFailures:
         reader.close()
         assert path.with_name("recorder.db-wal").stat().st_size == 0
 
+    def test_who_tidied_up_waits_for_others_as_before(self, store: Store) -> None:
+        recorded(store)
+        assert store.tidy() is None
+        with store._backend.write() as connection:
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == sqlite.BUSY_MS
+
+    def test_a_removal_of_much_is_followed_by_a_checkpoint(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What goes is in the log of pages like what comes; it would grow till much is written."""
+        recording = recorded(store, events=1000)
+        assert store.tidy() is None
+        monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 50)
+        made: list[str] = []
+
+        def note(*given: Any) -> None:
+            made.append(given[2])
+
+        event.listen(store._backend.engine, "before_cursor_execute", note)
+        recorded(store)
+        assert not any("wal_checkpoint" in statement for statement in made)
+        assert store.remove([recording.recording_id], "Vera", "asked to") == [recording.recording_id]
+        assert any("wal_checkpoint" in statement for statement in made)
+
+    def test_a_checkpoint_closes_no_connection(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Only a failed one does; opening another takes longer than an append."""
+        monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 1)
+        recorded(store)
+        limit = Limit(store)
+        for _ in range(3):
+            recorded(store)
+        assert limit.connections == 1
+
     def test_an_append_of_nothing_changes_nothing(self, store: Store) -> None:
         recording = recorded(store)
         before = positions(store, recording)
         store.append([Append(recording.recording_id)])
         assert positions(store, recording) == before
         assert store.recording(recording.recording_id) == recording
+
+    def test_a_store_in_memory_outlives_a_failure(self) -> None:
+        """Its one connection is the store; a file's are closed then."""
+        with Store.open("sqlite:///:memory:", create=True) as memory:
+            before = recorded(memory)
+            with pytest.raises(StoreUnavailable), memory._backend.write():
+                raise OSError(5, "Input/output error")
+            recorded(memory)
+            assert memory.recording(before.recording_id) == before
 
     def test_a_store_in_memory_has_nothing_to_tidy(self) -> None:
         with Store.open("sqlite:///:memory:", create=True) as memory:
@@ -834,6 +952,23 @@ class TestForks:
         assert "forked while its parent was busy" in output[0]
         assert output[1] == "2"
 
+    def test_after_a_fork_each_side_has_a_store_in_memory_of_its_own(self) -> None:
+        """The parent's writer is not the child's."""
+        writer = uuid7()
+        with Store.open("sqlite:///:memory:", create=True) as memory:
+            memory.claim_writer(writer)
+            recorded(memory)
+            child = os.fork()
+            if child == 0:
+                code = 1
+                with contextlib.suppress(BaseException):
+                    recorded(memory)
+                    code = 10 * memory.writer_alive(writer) + len(memory.recordings())
+                os._exit(code)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+            assert memory.writer_alive(writer)
+            assert len(memory.recordings()) == 1
+
     def test_no_connection_is_open_while_a_process_forks(self, store: Store, path: Path) -> None:
         recorded(store)
         assert path.with_name("recorder.db-wal").exists()
@@ -864,6 +999,30 @@ class TestForks:
         gate.open()
         user.join()
         assert order == ["in", "shut", "in"]
+
+    def test_who_was_inside_before_waits_like_any_other(self) -> None:
+        gate = backend.Gate()
+        order = []
+        left, shut = threading.Event(), threading.Event()
+
+        def use() -> None:
+            with gate, gate:
+                pass
+            left.set()
+            assert shut.wait(30)
+            with gate:
+                order.append("in again")
+
+        user = threading.Thread(target=use)
+        user.start()
+        assert left.wait(30)
+        assert gate.shut(30)
+        shut.set()
+        user.join(0.05)  # time enough to go in, did it not have to wait
+        order.append("opened")
+        gate.open()
+        user.join()
+        assert order == ["opened", "in again"]
 
     def test_who_shuts_goes_on_as_soon_as_the_last_has_left(self) -> None:
         gate = backend.Gate()

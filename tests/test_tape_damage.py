@@ -36,7 +36,7 @@ def tape(tmp_path: Path, provider: Provider) -> Callable[..., Any]:
 def fetch(provider: Provider) -> tuple[httpx.Response, list[bytes], Exception | None]:
     """The answer as far as it came, and what cut it short."""
     chunks: list[bytes] = []
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client() as client:
         asked = client.build_request("POST", f"{provider.origin}/v1/chat/completions", json=BODY)
         response = client.send(asked, stream=True)
         try:
@@ -116,7 +116,7 @@ def test_a_stall_with_a_time_delays_and_changes_nothing(tape: Callable[..., Any]
 
 def test_asynchronous_clients_meet_the_same(tape: Callable[..., Any], provider: Provider) -> None:
     async def broken() -> int:
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient() as client:
             got = b""
             with pytest.raises(httpx.RemoteProtocolError):
                 async with client.stream("POST", f"{provider.origin}/v1/chat/completions", json=BODY) as response:

@@ -19,7 +19,7 @@ pytest_plugins = ["tests.plugged"]
 
 
 def post(provider: Provider, asked: dict[str, Any]) -> None:
-    httpx.post(f"{provider.origin}/v1/chat/completions", json=asked, trust_env=False).read()
+    httpx.post(f"{provider.origin}/v1/chat/completions", json=asked).read()
 
 
 def asked(prompt: str) -> dict[str, Any]:
@@ -95,7 +95,7 @@ def test_a_source_that_is_none_is_named(tmp_path: Path, folder: Path) -> None:
 
 def test_runs_of_a_store_can_be_chosen(tmp_path: Path, provider: Provider) -> None:
     store = tmp_path / "recorder.db"
-    with recorder.open(store, strict=True) as handle, httpx.Client(trust_env=False) as client:
+    with recorder.open(store, strict=True) as handle, httpx.Client() as client:
         handle.instrument(client)
         for feature in ("search", "chat"):
             with recorder.context(tags={"feature": feature}):

@@ -21,6 +21,7 @@ from recorder.reader import interpret
 from recorder.reader.brought import What, said_so_far
 from recorder.recording import Event, Kind, Recording, uuid7
 from recorder.store import Store
+from recorder.store.erasing import Wipe
 from recorder.timeline import (
     Moment,
     Timeline,
@@ -35,7 +36,7 @@ from recorder.timeline import (
     track,
 )
 from tests.golden import stream, tape
-from tests.kept import GOLDEN, bare, every_golden_stream, keep, put, without_payloads
+from tests.kept import GOLDEN, bare, keep, put, without_payloads
 from tests.payloads import ASSISTANTS_DONE, frame, run_event
 from tests.tape import EVENT_STREAM, JSON, post, recorded, request
 
@@ -43,13 +44,6 @@ DEMO = ("assistants-completed", "assistants-incomplete", "assistants-whitespace"
 CREATE = post("/v1/threads/thread_torture/runs", assistant_id="asst_1", stream=True)
 SUBMIT = post("/v1/threads/thread_torture/runs/run_torture/submit_tool_outputs", tool_outputs=[], stream=True)
 SECOND = 1_000_000
-
-
-@pytest.fixture(scope="module")
-def golden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Store, dict[str, UUID]]]:
-    """A store with every golden stream."""
-    with every_golden_stream(tmp_path_factory.mktemp("golden") / "recorder.db") as kept:
-        yield kept
 
 
 @pytest.fixture
@@ -360,7 +354,7 @@ def test_what_was_recorded_without_content_keeps_its_raster_and_says_what_is_mis
     assert found(one, "payloads readable") == ("unknown", None)
 
 
-def test_what_was_read_before_its_payloads_went_is_still_known_at_the_end(store: Store) -> None:
+def test_what_was_read_before_its_payloads_went_is_still_known_at_the_end() -> None:
     """With content=facts the reading is made while the payloads are there."""
     asked, body = stream("assistants-completed")
     recording, events = recorded(asked, body)
@@ -373,6 +367,24 @@ def test_what_was_read_before_its_payloads_went_is_still_known_at_the_end(store:
     assert state.reading.text is None
     assert found(one, "terminal event")[0] == "ok"
     assert {mark.what for mark in one.marks} >= {What.TEXT, What.DONE, What.LIFECYCLE}
+
+
+def test_of_what_was_erased_nothing_is_told_that_is_not_so(store: Store) -> None:
+    """An answer did come, with that status; that its coding is unknown is said, and not that there was none."""
+    asked, body = stream("chat-stop")
+    kept = keep(store, asked, body)
+    whole = timeline(store, kept.recording_id).tracks[0]
+    store.wipe([Wipe(kept.recording_id, None, labels=False)], "Vera", "asked to")
+    line = timeline(store, kept.recording_id)
+    (one,) = line.tracks
+    assert (one.head, one.answered) == (None, whole.answered)
+    assert one.answered is not None
+    then = at(line, "end").state
+    assert (then.http_status, then.withheld) == (200, "it was erased")
+    assert at(line, "0s").state.http_status is None
+    assert found(one, "content coding undone") == ("unknown", None)
+    with pytest.raises(NotFound, match="has no payloads: it was erased"):
+        raw(line, at(line, "end"))
 
 
 def test_of_a_coded_body_whose_bytes_are_withheld_the_decoded_ones_are_given() -> None:
@@ -456,7 +468,7 @@ def test_a_body_shorter_than_announced_is_found() -> None:
     assert found(track(recording, events), "payloads readable")[0] == "not"
 
 
-def test_capture_that_was_cut_short_says_why(store: Store) -> None:
+def test_capture_that_was_cut_short_says_why() -> None:
     recording, events = tape("chat-stop")
     assert recording.ending is not None
     cut = replace(recording.ending, captured="truncated", detail={"reason": "the queue was full"})

@@ -17,7 +17,7 @@ import recorder
 from recorder.cuts import unpack
 from recorder.digest import payload_of
 from recorder.store import Store
-from tests.needs import NIGHTLY, SLICE
+from tests.needs import in_turn
 from tests.scenario import Expect, Mode, Scenario
 from tests.tee import Exchange, Tee
 from tests.torture import SCENARIOS, Head, Outcome, direct, drive, named
@@ -28,7 +28,7 @@ EVERY_CASE = pytest.mark.parametrize(
     [
         pytest.param(scenario, mode, id=f"{scenario.name}-{mode}")
         for number, scenario in enumerate(SCENARIOS)
-        for mode in (scenario.modes if NIGHTLY else [scenario.modes[(number + SLICE) % len(scenario.modes)]])
+        for mode in in_turn(number, scenario.modes)
     ],
 )
 

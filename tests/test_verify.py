@@ -14,24 +14,20 @@ from uuid import UUID
 import pytest
 
 from recorder import evidence
+from recorder.capture import seal_interrupted
+from recorder.digest import leaf_of
 from recorder.errors import StoreError
+from recorder.exchange.lines import digests
 from recorder.recording import Request
 from recorder.store import Append, Store
 from recorder.store.scanning import Scope
 from recorder.verify import Checkpoint, make
 from tests.edits import edit, undo
+from tests.kept import clear
 from tests.needs import examples, need_corpus
 from tests.verified import append, erase, fill, look, made, prune, raw, unguarded
 
 EDITS: Final = examples(300, 10_000)
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'recorder.db'}"
-    found: str = request.getfixturevalue("postgres_database")
-    return found
 
 
 class Held:
@@ -126,8 +122,6 @@ def test_what_is_sealed_later_leaves_earlier_checkpoints_as_they_were(url: str) 
     with Store.open(url, create=True) as store:
         ids = fill(store, streams=False)
         lines = [make(store)]
-        from recorder.capture import seal_interrupted
-
         row, ending = seal_interrupted(store.recording(ids["open"]), store.events(ids["open"]))
         store.append([Append(ids["open"], None, [row], ending)])
         lines.append(make(store))
@@ -198,9 +192,7 @@ def test_every_bit_that_flips_in_the_file_is_found_or_changes_nothing(held: Held
         at, bit = rng.randrange(len(whole)), rng.randrange(8)
         flipped = bytearray(whole)
         flipped[at] ^= 1 << bit
-        for path in held.path.parent.glob(f"{held.path.name}*"):
-            if path.is_file():
-                path.unlink()
+        clear(held.path)
         held.path.write_bytes(flipped)
         try:
             fault = bool(held.codes(held.line))
@@ -231,19 +223,13 @@ def last(held: Held, name: str = "plain") -> int:
 
 def reseal(path: Path, recording_id: UUID) -> None:
     """Make the digests of a recording anew, as somebody would who knows how."""
-    from recorder.digest import EventDigest, payload_of
-
     with Store.open(path, readonly=True) as store:
         recording = store.recording(recording_id)
-        digest = EventDigest(recording)
-        for event in store.events(recording_id):
-            row = (recording_id.bytes, *event)
-            digest.rows([row])
-            digest.payload(payload_of(row))
         assert recording.ending is not None
-        made = digest.finish(recording, recording.ending)
+        rows = [(recording_id.bytes, *event) for event in store.events(recording_id)]
+        made = digests(recording, recording.ending, rows)
     statement = "UPDATE endings SET facts_digest = ?, payload_digest = ?, seal = ? WHERE recording_id = ?"
-    raw(path, (statement, (*made, recording_id.bytes)))
+    raw(path, (statement, (made.facts_digest, made.payload_digest, made.seal, recording_id.bytes)))
 
 
 def test_a_tail_that_was_cut_is_found(held: Held) -> None:
@@ -350,8 +336,6 @@ def test_a_forgery_with_fresh_digests_is_found_by_the_log(held: Held) -> None:
 
 
 def test_a_forgery_that_knows_the_log_too_is_found_by_a_checkpoint(held: Held) -> None:
-    from recorder.digest import leaf_of
-
     raw(
         held.path,
         ("UPDATE events SET elapsed_us = elapsed_us + 1 WHERE recording_id = ? AND kind = 'end'", (key(held),)),
@@ -599,10 +583,10 @@ def test_only_what_is_asked_for_is_looked_at(held: Held) -> None:
 def test_more_recordings_than_are_read_together_are_all_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recorder.store import scanning, sqlite
+    from recorder.store import scanning, sqlite_events
 
     monkeypatch.setattr(scanning, "GROUP", 3)
-    monkeypatch.setattr(sqlite, "_AT_A_TIME", 7)
+    monkeypatch.setattr(sqlite_events, "_AT_A_TIME", 7)
     monkeypatch.setattr(scanning, "GROUP_BYTES", 150)
     with Store.open(tmp_path / "recorder.db", create=True) as store:
         ids = fill(store, streams=False)

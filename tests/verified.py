@@ -1,25 +1,22 @@
-"""Stores to be verified: recordings of every shape, erasures as a store's rules have them, and attacks."""
+"""Stores to be verified: recordings of every shape, erased and pruned ones too, and attacks."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import delete, insert
-
 from recorder import demo
 from recorder.capture import Capture, seal_interrupted
-from recorder.digest import erased
-from recorder.recording import Event, Head, HeaderList, Request, Row, Transport, uuid7
-from recorder.schema import endings, erasures, events, leases, readings, recordings, tags
+from recorder.recording import Head, HeaderList, Request, Row, Transport, uuid7
 from recorder.store import Append, Store
+from recorder.store.erasing import Wipe
 from recorder.store.scanning import EVERYTHING, Scope
 from recorder.verify import Checked, Checkpoint, Summary, verify
 from recorder.writer.opening import Opening, Options, opened
@@ -60,7 +57,7 @@ def look(store: Store, scope: Scope = EVERYTHING, lines: Sequence[Checkpoint] = 
     return Looked(verify(store, checked.append, scope, lines), checked)
 
 
-def begin(asked: Request, *, content: str = "full", rows: int | None = None, **fields: Any) -> Capture:
+def begin(asked: Request, *, content: str = "full", **fields: Any) -> Capture:
     """A capture of a request as a writer opens it."""
     given: dict[str, Any] = {"session": None, "trace": None, "call": None, "tags": {}, "weight": 1.0} | fields
     opening = Opening(request=asked, started_at=1_790_000_000_000_000, content=content, **given)
@@ -160,41 +157,14 @@ def _interrupted(store: Store, asked: Request) -> UUID:
     return recording_id
 
 
-def _erasure(store: Store, recording_id: UUID) -> Any:
-    return insert(erasures).values(recording_id=recording_id, erased_at=2, erased_by="me", reason="asked")
-
-
 def erase(store: Store, recording_id: UUID) -> None:
-    """Erase a recording's content as the store's triggers let it: rows go, rows without payload come, digests stay."""
-    row = store._backend
-    kept = [erased((recording_id.bytes, *event)) for event in store.events(recording_id)]
-    with row.write() as connection:
-        old = connection.execute(recordings.select().where(recordings.c.recording_id == recording_id)).mappings().one()
-        gone: tuple[str, ...] = (
-            "url",
-            "headers",
-            "body",
-            "body_encoding",
-            "body_sha256",
-            "salt",
-            "match_key",
-            "match_rule",
-        )
-        gone += ("session", "trace", "call", "tags")
-        connection.execute(_erasure(store, recording_id))
-        for table in (events, tags, recordings):
-            connection.execute(delete(table).where(table.c.recording_id == recording_id))
-        connection.execute(insert(recordings).values(**{**old, **dict.fromkeys(gone)}))
-        row.insert_events(connection, kept)
+    """Take a recording's content away, its tags too."""
+    assert store.wipe([Wipe(recording_id, None, labels=True)], "me", "asked") == [recording_id]
 
 
 def prune(store: Store, recording_id: UUID) -> None:
     """Take all of a recording away; its erasure stays, and its leaf where it was logged."""
-    with store._backend.write() as connection:
-        connection.execute(_erasure(store, recording_id))
-        for table in (events, tags, endings, recordings, leases):
-            connection.execute(delete(table).where(table.c.recording_id == recording_id))
-        connection.execute(delete(readings).where(readings.c.recording_id == recording_id))
+    assert store.remove([recording_id], "me", "asked") == [recording_id]
 
 
 # -- past the store ----------------------------------------------------------------------------------------------------
@@ -208,14 +178,9 @@ def unguarded(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def raw(path: Path, *statements: str | tuple[str, Sequence[Any]], each: Callable[[int], None] | None = None) -> None:
+def raw(path: Path, *statements: str | tuple[str, Sequence[Any]]) -> None:
     """Run statements past the store. Each must change something."""
     with closing(unguarded(path)) as connection:
         for statement in statements:
             text, given = (statement, ()) if isinstance(statement, str) else statement
             assert connection.execute(text, given).rowcount, text
-
-
-def event_rows(store: Store, recording_id: UUID) -> list[Event]:
-    """All events of a recording."""
-    return list(store.events(recording_id))

@@ -6,7 +6,7 @@ than it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import partial
@@ -17,7 +17,7 @@ import click
 
 from .answers import PRINTERS, Column, Printed, complaints, interruptibly, named, parquet
 from .logs import Log, connected, log, price_folder
-from .options import as_json, parse_time, scope
+from .options import as_json, pairs, parse_time, scope
 from .output import count, safe, several, span, table, timestamp
 
 if TYPE_CHECKING:
@@ -39,12 +39,16 @@ _GLANCE: Final = 15
 @click.option("--list", "list_", is_flag=True, help="Name the questions there are.")
 @scope
 @log
-@click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Set what the question takes.")
+@click.option(
+    "--set", "given", multiple=True, callback=pairs, metavar="NAME=VALUE", help="Set what the question takes."
+)
 @click.option(
     "--cap", "caps", multiple=True, type=click.IntRange(1), help="A cap to try, where the question tries some."
 )
 @click.option("--invoice", type=click.Path(path_type=Path), help="The CSV file that a question compares with.")
-@click.option("--invoice-column", multiple=True, metavar="NAME=COLUMN", help="What a column is called there.")
+@click.option(
+    "--invoice-column", multiple=True, callback=pairs, metavar="NAME=COLUMN", help="What a column is called there."
+)
 @click.option(
     "--format", "format_", type=click.Choice(["table", "json", "csv", "parquet"]), default="table", show_default=True
 )
@@ -59,10 +63,10 @@ def analyze(
     list_: bool,
     asked_for: Scope,
     source: Log | None,
-    given: Sequence[str],
+    given: Mapping[str, str],
     caps: Sequence[int],
     invoice: Path | None,
-    invoice_column: Sequence[str],
+    invoice_column: Mapping[str, str],
     format_: str,
     json_: bool,
     chart: bool,
@@ -85,10 +89,10 @@ def analyze(
     if question is None and form != "table":
         raise click.UsageError("name a QUESTION where the answer is not a table for people")
     options = {
-        "given": _pairs(given, "--set"),
+        "given": given,
         "candidates": caps,
         "invoice": invoice,
-        "invoice_columns": _pairs(invoice_column, "--invoice-column"),
+        "invoice_columns": invoice_column,
     }
     events = any("events" in one.uses for one in wanted)
     with connected(context, source, asked_for, events=events) as connection, complaints():
@@ -122,16 +126,6 @@ def _moment(name: str, text: str) -> int:
         raise click.BadParameter(
             f"{name} is a moment; write ISO 8601 (2026-03-01T12:00) or an age (7d)", param_hint="--set"
         ) from None
-
-
-def _pairs(texts: Sequence[str], option: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        name, mark, value = text.partition("=")
-        if not mark or not name:
-            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint=option)
-        pairs[name] = value
-    return pairs
 
 
 def _list(known: Sequence[Question], *, as_json: bool) -> None:

@@ -5,8 +5,9 @@ The figures are those of the questions F6, F9, F10 and F11, told together, for a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from .answers import complaints, interruptibly
-from .options import age_option, as_json, open_store, parse_time, time_option, url_of_store
+from .options import age_option, as_json, open_store, time_option, url_of_store
 from .output import count, json_line, moment, safe, several, span, table, timestamp
 
 if TYPE_CHECKING:
@@ -119,10 +120,8 @@ def _connected(context: click.Context, run: str | None) -> Iterator[tuple[duckdb
     with open_store(context) as store:
         anchor = None if run is None else store.run(store.resolve(run))
         connection = queries.connect(url_of_store(context))
-    try:
+    with closing(connection):
         yield connection, anchor
-    finally:
-        connection.close()
 
 
 def _window(
@@ -133,9 +132,9 @@ def _window(
         raise click.UsageError("--since and --until say what the window is: leave --window out")
     long = (window or _WINDOW) * _SECOND
     if until is None and since is not None:
-        until = since + long if window is not None else parse_time("0s") + 1
+        until = since + long if window is not None else _now()
     elif until is None:
-        until = parse_time("0s") + 1 if anchor is None else anchor.started_at + long // 2
+        until = _now() if anchor is None else anchor.started_at + long // 2
     since = until - long if since is None else since
     if since >= until:
         raise click.UsageError("the window ends before it begins: --since must be earlier than --until")
@@ -144,18 +143,21 @@ def _window(
     return _Window(since - (before or _BEFORE) * _SECOND, since, until)
 
 
-def _nothing(
-    connection: duckdb.DuckDBPyConnection, scope: Scope, anchor: Run | None, feature: str | None
-) -> click.ClickException:
+def _now() -> int:
+    """The end of a window that has this microsecond in it."""
+    return time.time_ns() // 1000 + 1
+
+
+def _nothing(connection: duckdb.DuckDBPyConnection, scope: Scope, anchor: Run | None, feature: str | None) -> Exception:
     """Why there is nothing to say."""
     from recorder.errors import NotFound
     from recorder.queries import ask, find
 
     if anchor is None:
-        raise NotFound(f"no run has {safe(feature or '')} in this window; give another with --since and --until")
+        return NotFound(f"no run has {safe(feature or '')} in this window; give another with --since and --until")
     known = ask(connection, find("run_features"), scope, given={"run": str(anchor.run_id)})
     if not known.rows:
-        raise NotFound("RUN is none of the runs that --where leaves: give another condition")
+        return NotFound("RUN is none of the runs that --where leaves: give another condition")
     names = ", ".join(dict.fromkeys(row["feature"] for row in known))
     if feature is not None:
         return click.UsageError(safe(f"RUN has no {feature!r}, or no run of the window has; it has {names}"))
@@ -163,14 +165,13 @@ def _nothing(
 
 
 def _features(known: Answer, *, json_: bool) -> None:
-    rows = [dict(row) for row in known]
     if json_:
-        for row in rows:
-            json_line({name: value for name, value in row.items() if name != "slice"})
+        for row in known:
+            json_line(_plain(row))
         return
     table(
         ["FEATURE", "VALUE", "KIND", ""],
-        [[row["feature"], row["value"], row["kind"], "its fault" if row["names_fault"] else ""] for row in rows],
+        [[row["feature"], row["value"], row["kind"], "its fault" if row["names_fault"] else ""] for row in known],
     )
 
 
@@ -180,7 +181,7 @@ def _features(known: Answer, *, json_: bool) -> None:
 def _lines(answer: Answer, runs: Answer, times: Answer, anchor: Run | None, window: _Window) -> None:
     """One object for the fault, each feature, each span of time, each run."""
     for row in answer:
-        told = {name: value for name, value in row.items() if name != "slice"}
+        told = _plain(row)
         if row["kind"] == "fault":
             edges = {name: timestamp(at) for name, at in window._asdict().items()}
             own = {"run_id": None if anchor is None else str(anchor.run_id)}
@@ -189,10 +190,15 @@ def _lines(answer: Answer, runs: Answer, times: Answer, anchor: Run | None, wind
             json_line({"about": "feature", **told})
     for about, found in (("time", times), ("run", runs)):
         for row in found:
-            told = {name: value for name, value in row.items() if name != "slice"}
+            told = _plain(row)
             if "run_id" in told:
                 told["run_id"] = str(told["run_id"])
             json_line({"about": about, **told, "started_at": timestamp(row["started_at"])})
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    """The row without its slice: there is one."""
+    return {name: value for name, value in row.items() if name != "slice"}
 
 
 # -- for people --------------------------------------------------------------------------------------------------------

@@ -34,9 +34,9 @@ def budget(context: click.Context, *, source: Log | None, json_: bool) -> int:
     from recorder.queries import ask, find, limits
 
     budgets = [(each, _scope(each)) for each in limits.parse(config.load().budget)]
-    earliest = next((scope for _, scope in budgets if scope.since is not None), budgets[0][1])
+    timed = next((scope for _, scope in budgets if scope.since is not None), budgets[0][1])
     verdicts: list[Verdict] = []
-    with connected(context, source, earliest) as connection, complaints():
+    with connected(context, source, timed) as connection, complaints():
         folder = price_folder(context, source)
         for each, scope in budgets:
             verdicts += limits.judge(each, ask(connection, find("budget_figures"), scope, price_folder=folder))

@@ -96,17 +96,17 @@ def _bars(rows: Sequence[Row], columns: Sequence[str], ink: _Ink) -> Iterable[st
     known = [row for row in rows if row[value] is not None][:_MOST]
     top = _top(
         max(
-            (abs(_number(row[name])) for row in known for name in (value, high) if name and row[name] is not None),
+            (abs(float(row[name])) for row in known for name in (value, high) if name and row[name] is not None),
             default=0,
         ),
         value,
     )
     for row in known:
-        length = abs(_number(row[value])) / top * _WIDTH
+        length = abs(float(row[value])) / top * _WIDTH
         bar = ink.full * int(length) + (ink.parts[int(length % 1 * 8) - 1] if ink.parts and length % 1 >= 0.125 else "")
         if low and high and row[low] is not None and row[high] is not None:
-            bar = _ranged(bar, _number(row[low]) / top * _WIDTH, _number(row[high]) / top * _WIDTH, ink)
-        yield f"{_label(row, labels):{_LABEL}} {'-' if _number(row[value]) < 0 else ''}{bar}"
+            bar = _ranged(bar, float(row[low]) / top * _WIDTH, float(row[high]) / top * _WIDTH, ink)
+        yield f"{_label(row, labels):{_LABEL}} {'-' if float(row[value]) < 0 else ''}{bar}"
     yield from _scale(top, value)
 
 
@@ -135,11 +135,9 @@ def _spread(rows: Sequence[Row], columns: Sequence[str], ink: _Ink) -> Iterable[
     labels, first, *_ = _parts(rows, columns)
     figures = columns[list(columns).index(first) :]
     known = [row for row in rows if any(row[name] is not None for name in figures)][:_MOST]
-    top = _top(
-        max((_number(row[name]) for row in known for name in figures if row[name] is not None), default=0), first
-    )
+    top = _top(max((float(row[name]) for row in known for name in figures if row[name] is not None), default=0), first)
     for row in known:
-        places = [round(_number(row[name]) / top * _WIDTH) for name in figures if row[name] is not None]
+        places = [round(float(row[name]) / top * _WIDTH) for name in figures if row[name] is not None]
         cells = [" "] * (_WIDTH + 1)
         cells[min(places) : max(places) + 1] = ink.line * (max(places) - min(places) + 1)
         for place in places:
@@ -155,7 +153,7 @@ def _lines(rows: Sequence[Row], columns: Sequence[str], ink: _Ink) -> Iterable[s
     """Columns: the axis, the value, and labels that tell series apart: a row of steps for each series."""
     axis, value, *labels = columns
     places = _thinned(sorted({row[axis] for row in rows if row[axis] is not None}))
-    top = max((_number(row[value]) for row in rows if row[value] is not None), default=0)
+    top = max((float(row[value]) for row in rows if row[value] is not None), default=0)
     if not places or top <= 0:
         return
     series: dict[str, dict[Any, Any]] = {}
@@ -177,7 +175,7 @@ def _thinned(places: Sequence[Any]) -> Sequence[Any]:
 def _step(value: Any, top: float, ink: _Ink) -> str:
     if value is None:
         return " "
-    return ink.steps[min(int(_number(value) / top * len(ink.steps)), len(ink.steps) - 1)]
+    return ink.steps[min(int(float(value) / top * len(ink.steps)), len(ink.steps) - 1)]
 
 
 def _shades(rows: Sequence[Row], columns: Sequence[str], ink: _Ink) -> Iterable[str]:
@@ -186,7 +184,7 @@ def _shades(rows: Sequence[Row], columns: Sequence[str], ink: _Ink) -> Iterable[
     if parts and rows:
         yield f"{_label(rows[0], parts)}:"
     heads = [str(head) for head in _in_order({row[across] for row in rows})][:_MOST]
-    top = max((_number(row[value]) for row in rows if row[value] is not None), default=0)
+    top = max((float(row[value]) for row in rows if row[value] is not None), default=0)
     if top <= 0:
         return
     known = {(str(row[across]), str(row[down])): row[value] for row in rows}
@@ -194,7 +192,7 @@ def _shades(rows: Sequence[Row], columns: Sequence[str], ink: _Ink) -> Iterable[
     yield f"{'':{_LABEL}} {' '.join(f'{head[:wide]:>{wide}}' for head in heads)}"
     for label in list(dict.fromkeys(str(row[down]) for row in rows))[:_MOST]:
         cells = [known.get((head, label)) for head in heads]
-        drawn = " ".join("-".rjust(wide) if cell is None else _shade(_number(cell) / top, ink) * wide for cell in cells)
+        drawn = " ".join("-".rjust(wide) if cell is None else _shade(float(cell) / top, ink) * wide for cell in cells)
         yield f"{label[:_LABEL]:{_LABEL}} {drawn}"
     yield f"{'':{_LABEL}} darkest: {_figure(top, value)}"
 
@@ -209,10 +207,6 @@ def _shade(share: float, ink: _Ink) -> str:
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
-
-
-def _number(value: Any) -> float:
-    return float(value)
 
 
 def _top(highest: float, name: str) -> float:

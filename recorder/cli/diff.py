@@ -9,7 +9,7 @@ import click
 
 from .options import as_json, open_store
 from .output import json_line, safe
-from .story import tell_erasures
+from .story import tell_missing
 
 if TYPE_CHECKING:
     from recorder.diff import Comparison, Nearest
@@ -60,8 +60,8 @@ def diff(
             chosen = nearest_good(store, first)
         # With --nearest the good run comes first: what differs then reads as what went wrong.
         ids = (first, store.resolve(other)) if chosen is None and other is not None else (_other(chosen), first)
-        tell_erasures(store, [member for each in ids for member in store.members(store.run_of(each))])
         found = compare(side(store, ids[0]), side(store, ids[1]), ignored)
+    tell_missing(part.recording for each in (found.before, found.after) for part in each.parts)
     _tell(found, chosen, timing=timing, html=html, json_=json_)
     if found.differing(timing=timing):
         context.exit(1)

@@ -62,7 +62,7 @@ def tell(found: Comparison, why: str | None, *, timing: bool) -> Iterator[str]:
         yield click.style("Timing" + ("" if timing else "  (told, not counted)"), bold=True)
         yield from map(_time, found.timing)
     yield ""
-    yield _verdict(found, differing)
+    yield click.style(_verdict(found, differing), fg="red" if differing else "green")
 
 
 def _named(name: str, side: Side) -> str:
@@ -81,9 +81,8 @@ def _cut(lines: list[str]) -> Iterator[str]:
 
 def _verdict(found: Comparison, differing: Sequence[str]) -> str:
     if differing:
-        return click.style(f"They differ in {', '.join(_TITLES[each].lower() for each in differing)}.", fg="red")
-    told = " in what could be compared" if found.notes else ""
-    return click.style(f"They are the same{told}.", fg="green")
+        return f"They differ in {', '.join(_TITLES[each].lower() for each in differing)}."
+    return f"They are the same{' in what could be compared' if found.notes else ''}."
 
 
 def _section(found: Comparison, section: str) -> Iterator[str]:
@@ -224,15 +223,10 @@ del, ins { text-decoration: none; border-radius: 2px; } del { background: #e553;
 def page(found: Comparison, why: str | None, *, timing: bool) -> str:
     """The comparison as one HTML file: no script, and a policy under which nothing is loaded."""
     differing = found.differing(timing=timing)
-    verdict = (
-        f"They differ in {', '.join(_TITLES[each].lower() for each in differing)}."
-        if differing
-        else "They are the same."
-    )
     body = element(
         "body",
         element("h1", "Two runs compared"),
-        element("p", verdict, class_="verdict"),
+        element("p", _verdict(found, differing), class_="verdict"),
         _sides(found),
         None if why is None else element("p", f"A is {why}."),
         [element("p", f"Note: {note}.") for note in found.notes],

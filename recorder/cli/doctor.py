@@ -96,8 +96,8 @@ def variables(context: click.Context) -> Iterator[str]:
 def _facts(url: str) -> Iterator[Finding]:
     """The copies that questions keep."""
     from recorder import queries
+    from recorder.config import size_text
     from recorder.doctor import Finding, Level
-    from recorder.doctor.place import size
 
     try:
         found = queries.kept(url)
@@ -107,4 +107,6 @@ def _facts(url: str) -> Iterator[Finding]:
         yield Finding("facts", Level.OK, "none kept for questions yet")
         return
     state = {True: "up to date", False: "behind the store; the next question brings them up to date", None: "kept"}
-    yield Finding("facts", Level.OK, f"{size(found.size)} kept for questions in {found.folder}: {state[found.current]}")
+    yield Finding(
+        "facts", Level.OK, f"{size_text(found.size)} kept for questions in {found.folder}: {state[found.current]}"
+    )

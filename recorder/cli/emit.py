@@ -7,7 +7,7 @@ import sys
 import click
 
 from .options import open_store
-from .story import tell_erasures
+from .story import tell_missing
 
 __all__ = ["emit"]
 
@@ -30,6 +30,7 @@ def emit(context: click.Context, recording: str, pace: str) -> None:
             out.write(chunk)
             out.flush()  # whoever reads a paced stream wants each chunk when it is due
 
-        recording_id = store.resolve(recording)
-        tell_erasures(store, [recording_id])
-        replay.emit(store, store.recording(recording_id), write, pace=pace)
+        store.require_content()
+        chosen = store.recording(store.resolve(recording))
+        tell_missing([chosen])
+        replay.emit(store, chosen, write, pace=pace)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from .options import as_json, open_store
-from .output import json_line, moment, safe, several, table, timestamp
+from .output import asked, json_line, moment, safe, several, table, timestamp
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -82,12 +82,11 @@ def erase(
     kept for questions and the copies made before upgrades; then every file of the store is searched for pieces of what
     went. Times, sizes, token counts, the provider's ids and the digests stay: `recorder verify` says erased.
 
-    Killed half-way, the same call goes on. Exit code 1: not all could be erased, or something was still found.
+    Killed half-way, the same call goes on. Exit code 1: not all could be erased, or something was still found; 3:
+    nothing goes by these names, or nothing does any more.
     """
-    from functools import partial
-
-    from recorder import config, queries, redact, retention
-    from recorder.writer import recover
+    from recorder import retention
+    from recorder.errors import NotFound
 
     named = _Named(names, metadata, tags, threads, traces)
     if not any(named):
@@ -99,26 +98,33 @@ def erase(
         before = store.erasures([each.recording_id for each in reached])
         if dry_run or not json_:
             _list(store, reached, before, json_=json_)
-        if dry_run:
-            return 0
-        recover(store)  # what a writer that died left open can be erased, too
-        if not yes and reached:
-            click.confirm(f"Erase {several(len(reached), 'recording')}?", abort=True, err=True)
-        mask = redact.Redactor(config.load().redact).text
-        erased = retention.erase(
-            store,
-            reached,
-            by=mask(by or retention.who()),
-            reason=mask(str(reason)),
-            rewrite=rewrite,
-            forget=partial(queries.forget, store.url),
-        )
-        where = store.url
-    if json_:
-        json_line(_as_json(erased))
-    else:
-        _tell(erased, where, rewrite=rewrite)
-    return 1 if erased.found or erased.missed or erased.open or erased.held else 0
+        code = 0
+        if not dry_run:
+            if not yes and reached:
+                click.confirm(f"Erase {several(len(reached), 'recording')}?", abort=True, err=True)
+            erased = _erased(store, reached, by or retention.who(), str(reason), rewrite=rewrite)
+            if json_:
+                json_line(_as_json(erased))
+            else:
+                _tell(erased, store.url, rewrite=rewrite)
+            code = 1 if erased.found or erased.missed or erased.open or erased.held else 0
+        if not reached:
+            raise NotFound(f"nothing in {store.url} goes by these names; `recorder recordings` lists what is there")
+    return code
+
+
+def _erased(store: Store, reached: list[Reached], by: str, reason: str, *, rewrite: bool) -> Erased:
+    """Do it, also where nothing was reached: it may have been killed when all had gone but the rest was not done."""
+    from functools import partial
+
+    from recorder import config, queries, redact, retention
+    from recorder.writer import recover
+
+    recover(store)  # what a writer that died left open can be erased, too
+    mask = redact.Redactor(config.load().redact).text
+    return retention.erase(
+        store, reached, by=mask(by), reason=mask(reason), rewrite=rewrite, forget=partial(queries.forget, store.url)
+    )
 
 
 def _named(store: Store, named: _Named) -> dict[UUID, str]:
@@ -158,12 +164,10 @@ def _list(store: Store, reached: list[Reached], before: Any, *, json_: bool) -> 
             continue
         via = "" if each.via is None else f" of {str(each.via)[-12:]}"
         already = f"erased {moment(erasures[-1].erased_at)}" if erasures else ""
-        asked = f"{recording.request.method} {recording.request.url or '(erased)'}"
-        rows.append([str(each.recording_id)[-12:], moment(recording.started_at), asked, f"{each.link}{via}", already])
+        link = f"{each.link}{via}"
+        rows.append([str(each.recording_id)[-12:], moment(recording.started_at), asked(recording), link, already])
     if rows:
         table(["recording", "started", "request", "reached by", ""], rows, spare=("started",))
-    elif not json_:
-        click.echo(f"nothing in {safe(store.url)} is named so", err=True)
 
 
 def _as_json(erased: Erased) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""What `export --evidence` and `verify --evidence` share: a file that is checked without the store it came from."""
+"""What `export --evidence` and `verify` share: a file that is checked without the store it came from, and how what a
+check found is said.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
 
     from recorder.evidence import Outcome
     from recorder.store import Store
-    from recorder.verify import Checked
+    from recorder.verify import Checked, Summary
 
-__all__ = ["PROOF", "Proof", "look", "proofs"]
+__all__ = ["PROOF", "Proof", "faults", "look", "outcome_of", "proofs"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -104,22 +106,20 @@ def _as_json(outcome: Outcome) -> None:
 
 def _as_text(outcome: Outcome, where: str) -> None:
     for checked in outcome.checked:
-        name = str(checked.recording_id)
-        place = None if checked.recording_id is None else outcome.place.get(checked.recording_id)
-        for problem in checked.problems:
-            at = "" if problem.position is None else f" (event {problem.position:,})"
-            click.echo(f"{name}  {checked.verdict}: {safe(problem.text)}{at}")
+        for line in faults(checked):
+            click.echo(line)
         if not checked.problems:
+            place = None if checked.recording_id is None else outcome.place.get(checked.recording_id)
             known = "" if place is None else f", number {count(place + 1)} in the store's log"
             partly = "".join(f"; {missing}" for missing in checked.missing)
-            click.echo(f"{name}  {checked.verdict}{known}{partly}")
+            click.echo(f"{checked.recording_id}  {checked.verdict}{known}{partly}")
     for problem in outcome.summary.problems:
         click.echo(f"file: {safe(problem.text)}")
     click.echo("\nCheckpoints:")
-    for line, holds in outcome.summary.checkpoints:
-        vouched = outcome.anchor is not None and line.count <= outcome.anchor
+    for kept, holds in outcome.summary.checkpoints:
+        vouched = outcome.anchor is not None and kept.count <= outcome.anchor
         verdict = "does not hold" if not holds else "holds" if vouched else "nothing but this file vouches for it"
-        click.echo(f"  {line.time}  {several(line.count, 'recording')}: {verdict}")
+        click.echo(f"  {kept.time}  {several(kept.count, 'recording')}: {verdict}")
     said = sum(told.get("verdict") not in ("intact", "erased") for told in outcome.preamble.transcript)
     then = f"{count(said)} not as sealed" if said else "nothing wrong"
     click.echo(f"  when it was made ({outcome.preamble.made}, {safe(outcome.preamble.by)}), its store had {then}")
@@ -128,12 +128,22 @@ def _as_text(outcome: Outcome, where: str) -> None:
             "  so far the file fits itself alone: give --against the checkpoints that were kept elsewhere, or --key the"
             " key that signed them"
         )
-    click.echo(_sentence(outcome, where))
+    click.echo(outcome_of(outcome.summary, where))
 
 
-def _sentence(outcome: Outcome, where: str) -> str:
-    summary = outcome.summary
+def faults(checked: Checked) -> Iterator[str]:
+    """A line for each thing that is wrong with a recording."""
+    for problem in checked.problems:
+        at = "" if problem.position is None else f" (event {problem.position:,})"
+        yield f"{checked.recording_id or '(no id)'}  {checked.verdict}: {safe(problem.text)}{at}"
+
+
+def outcome_of(summary: Summary, where: str) -> str:
+    """What was looked at and how it went, in one line."""
+    speed = f", {summary.events / summary.seconds:,.0f} events/s" if summary.seconds > 0 and summary.events else ""
+    seen = f"{several(summary.recordings, 'recording')}, {several(summary.events, 'event')}{speed}"
     parts = [f"{count(number)} {kind}" for kind, number in sorted(summary.verdicts.items())]
+    parts += [f"{count(summary.incomplete)} incomplete"] if summary.incomplete else []
+    parts += [f"{count(summary.pruned)} removed on purpose"] if summary.pruned else []
     verdict = f"{several(summary.found, 'fault')} found" if summary.found else "nothing found"
-    seen = f"{several(summary.recordings, 'recording')}, {several(summary.events, 'event')}"
     return safe(f"{where}: {seen}: {', '.join(parts) or 'nothing there'}; {verdict}")

@@ -88,7 +88,7 @@ def export(
         if proof is not None:
             _put(output, proof.lines(store, chosen, running))
         elif format_ == "jsonl":
-            _lines(output, store, chosen, running, fixture=fixture)
+            _put(output, _lines(store, chosen, running, fixture=fixture))
         else:
             _put(output, _pieces(format_, store, chosen, running, content=content))
     if output is not None:
@@ -98,17 +98,12 @@ def export(
     return 1 if proof is not None and proof.faults else 0
 
 
-def _lines(output: Path | None, store: Store, chosen: Sequence[UUID], running: list[UUID], *, fixture: bool) -> None:
+def _lines(store: Store, chosen: Sequence[UUID], running: list[UUID], *, fixture: bool) -> Iterable[bytes]:
     """A recording file. What was erased is in none for tests: nothing can be replayed of it."""
     from recorder import exchange
 
     entries = _ended(exchange.entries(store, chosen), running)
-    if fixture:
-        entries = _not_erased(entries)
-    if output is None:
-        _put(None, exchange.lines_of(entries, identity=not fixture))
-    else:
-        exchange.write(output, entries, identity=not fixture, keep=False)
+    return exchange.lines_of(_not_erased(entries) if fixture else entries, identity=not fixture)
 
 
 def _not_erased(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -196,8 +191,8 @@ def _stream(store: Store, chosen: Sequence[UUID]) -> bytes:
     told = plain or wire
     if any(event.size and event.data is None and event.raw is None for event in told):
         raise NotFound(
-            f"recording {chosen[0]} has no payloads (recorded with content=facts, or erased): "
-            "there is no stream to write; export it as JSONL, which keeps the rest"
+            f"recording {chosen[0]} has no payloads: {store.recording(chosen[0]).missing}; there is no stream to write:"
+            " export it as JSONL, which keeps the rest"
         )
     return b"".join([payload_of((b"", *event)) for event in told])
 

@@ -60,8 +60,8 @@ def import_(
     stands for all such files in it; with --to the files made lie in the same folders below it.
 
     A file is taken whole or refused whole; importing again changes nothing. Links in a folder are not followed. What
-    the source did not keep is marked unknown, and `show` says so. The exit code is 2 where a file was refused; the
-    others are imported.
+    the source did not keep is marked unknown, and `show` says so. A key in a URL or a header is withheld, and told,
+    also where an earlier recorder stored it. The exit code is 2 where a file was refused; the others are imported.
     """
     from recorder import config, exchange, match, reader
     from recorder.errors import Conflict, UsageError
@@ -122,6 +122,9 @@ def _listed(files: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Path]]
 
 
 def _tell(path: Path, done: Imported, *, json_: bool) -> None:
+    from recorder import exchange
+
+    withheld = [recording for recording in done.recordings if exchange.sealed_as(recording) is not None]
     unknown: Counter[str] = Counter()
     for recording in done.recordings:
         told = recording.ending.detail.get("imported") if recording.ending else None
@@ -133,11 +136,19 @@ def _tell(path: Path, done: Imported, *, json_: bool) -> None:
                 "source": done.source,
                 "recordings": [str(recording.recording_id) for recording in done.recordings],
                 "unknown": sorted(unknown),
+                "withheld": [str(recording.recording_id) for recording in withheld],
                 "skipped": list(done.skipped),
             }
         )
         return
     line = f"{path}: {several(len(done.recordings), 'recording')} of {done.source}"
     click.echo(safe(f"{line}; unknown: {', '.join(sorted(unknown))}" if unknown else line))
+    if withheld:
+        some = several(len(withheld), "recording")
+        click.echo(
+            f"recorder: {safe(str(path))}: of {some} something was withheld that must not be stored; the end of each"
+            " tells where, and the seal that it had",
+            err=True,
+        )
     for skipped in done.skipped:
         click.echo(f"recorder: {safe(str(path))}: {safe(skipped)}; left out", err=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import as_json, filters, open_store, to_filter
-from .output import count, dollars, json_line, milliseconds, moment, span, table, timestamp
+from .output import asked, count, dollars, json_line, milliseconds, moment, span, table, timestamp
 
 if TYPE_CHECKING:
     from recorder.recording import Run
@@ -148,7 +148,7 @@ def _recording_row(listed: Listed) -> list[str]:
     return [
         str(recording.recording_id)[-12:],
         moment(recording.started_at),
-        f"{recording.request.method} {recording.request.url or '(erased)'}",
+        asked(recording),
         "-" if status is None else str(status),
         run.dialect,
         run.status,

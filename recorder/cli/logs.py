@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import click
 
-from .options import open_store, url_of_store
+from .options import open_store, pairs, url_of_store
 from .output import safe, several
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from recorder.queries import Scope
 
-__all__ = ["Log", "connected", "log", "price_folder"]
+__all__ = ["Log", "connected", "facts", "log", "price_folder"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ class Log(NamedTuple):
     """A file, and which of its columns tells what."""
 
     path: Path
-    columns: dict[str, str]
+    columns: Mapping[str, str]
 
 
 _OPTIONS = (
@@ -42,6 +42,7 @@ _OPTIONS = (
         "--map",
         "maps",
         multiple=True,
+        callback=pairs,
         metavar="NAME=COLUMN",
         help="What tells NAME there: output_tokens=completion_tokens, finish_reason=why, tag:team=team; or, "
         "with two equals signs, what it is in all rows: origin==https://api.openai.com.",
@@ -53,16 +54,10 @@ def log(command: Command) -> Command:
     """Adds --from and --map; the command gets them as one `source`: a Log, or None for the store."""
 
     @functools.wraps(command)
-    def sourced(*given: Any, from_: Path | None, maps: Sequence[str], **rest: Any) -> Any:
+    def sourced(*given: Any, from_: Path | None, maps: Mapping[str, str], **rest: Any) -> Any:
         if maps and from_ is None:
             raise click.UsageError("--map says what the columns of --from FILE mean: name a file")
-        columns = {}
-        for text in maps:
-            name, mark, column = text.partition("=")
-            if not mark or not name or not column:
-                raise click.BadParameter(f"{text!r} is not NAME=COLUMN", param_hint="--map")
-            columns[name] = column
-        return command(*given, source=None if from_ is None else Log(from_, columns), **rest)
+        return command(*given, source=None if from_ is None else Log(from_, maps), **rest)
 
     for option in reversed(_OPTIONS):
         sourced = option(sourced)
@@ -70,17 +65,27 @@ def log(command: Command) -> Command:
 
 
 @contextmanager
+def facts(
+    context: click.Context, *, events: bool = False, content: bool = False
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to the store's facts."""
+    from recorder import queries
+
+    with open_store(context):  # which makes readings that are due
+        connection = queries.connect(url_of_store(context), events=events, content=content)
+    with closing(connection):
+        yield connection
+
+
+@contextmanager
 def connected(
     context: click.Context, source: Log | None, asked_for: Scope, *, events: bool = False
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to the store's facts, or to those of the log. What is to be told of the log goes to stderr."""
-    from recorder import queries
     from recorder.errors import UsageError
 
     if source is None:
-        with open_store(context):  # which makes readings that are due
-            connection = queries.connect(url_of_store(context), events=events)
-        with closing(connection):
+        with facts(context, events=events) as connection:
             yield connection
         return
     from recorder.queries import outside

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ __all__ = [
     "as_json",
     "filters",
     "open_store",
+    "pairs",
     "parse_time",
     "scope",
     "selection",
@@ -35,9 +35,6 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 #: What `recorder.dialects` knows; named here so that help needs none of it.
 DIALECTS = ("assistants", "responses", "chat", "messages", "gemini", "raw")
-
-_AGO = re.compile(r"(\d{1,6})\s*(s|m|min|h|d|w)")
-_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def _time(_context: click.Context, _option: click.Parameter, text: str | None) -> int | None:
@@ -52,22 +49,24 @@ def _time(_context: click.Context, _option: click.Parameter, text: str | None) -
         ) from None
 
 
-def _pairs(_context: click.Context, _option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    """name=value texts, cut at the first equals sign."""
-    pairs = {}
+def pairs(_context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """name=value texts of an option, cut at the first equals sign."""
+    found = {}
     for text in texts:
         name, mark, value = text.partition("=")
         if not mark or not name:
-            raise click.BadParameter(f"{text!r} is not name=value")
-        pairs[name] = value
-    return pairs
+            raise click.BadParameter(f"{text!r} is not {option.metavar or 'name=value'}")
+        found[name] = value
+    return found
 
 
 def parse_time(text: str) -> int:
     """Microseconds UTC for an ISO 8601 time or an age such as 7d. Raises ValueError, OverflowError."""
-    age = _AGO.fullmatch(text.strip())
-    if age:
-        return time.time_ns() // 1000 - int(age[1]) * _SECONDS[age[2]] * 1_000_000
+    from recorder.config import seconds_of
+
+    age = seconds_of(text)
+    if age is not None:
+        return time.time_ns() // 1000 - age * 1_000_000
     given = datetime.fromisoformat(text.strip())  # one without its zone is local
     return (given.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
@@ -76,10 +75,12 @@ def age_option(name: str, text: str) -> Callable[[Command], Command]:
     """An option that takes a span of time, such as 10min; the command gets seconds."""
 
     def seconds(_context: click.Context, _option: click.Parameter, given: str | None) -> int | None:
-        found = None if given is None else _AGO.fullmatch(given.strip())
-        if given is not None and (found is None or not int(found[1])):
+        from recorder.config import seconds_of
+
+        found = None if given is None else seconds_of(given)
+        if given is not None and not found:
             raise click.BadParameter(f"{given!r} is not a span of time; write 30s, 10min, 1h")
-        return None if found is None else int(found[1]) * _SECONDS[found[2]]
+        return found
 
     return click.option(name, callback=seconds, metavar="SPAN", help=text)
 
@@ -96,8 +97,8 @@ _FILTERS = (
     click.option("--thread", "thread_id", help="The thread's id."),
     click.option("--request-id", help="The provider's request id."),
     click.option("--trace", help="The trace id."),
-    click.option("--tag", "tags", callback=_pairs, multiple=True, help="A tag: name=value."),
-    click.option("--metadata", callback=_pairs, multiple=True, help="A metadata pair of the run: name=value."),
+    click.option("--tag", "tags", callback=pairs, multiple=True, help="A tag: name=value."),
+    click.option("--metadata", callback=pairs, multiple=True, help="A metadata pair of the run: name=value."),
     click.option("--grep", help="A text in what the model wrote or in the request's body; reads one by one."),
     click.option(
         "--limit", type=click.IntRange(1, 1_000_000_000), default=50, show_default=True, help="At most so many."

@@ -12,11 +12,26 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-__all__ = ["count", "dollars", "json_line", "milliseconds", "moment", "safe", "several", "span", "table", "timestamp"]
+if TYPE_CHECKING:
+    from recorder.recording import Recording
+
+__all__ = [
+    "asked",
+    "count",
+    "dollars",
+    "json_line",
+    "milliseconds",
+    "moment",
+    "safe",
+    "several",
+    "span",
+    "table",
+    "timestamp",
+]
 
 # C0, DEL, C1, the characters that reorder or hide text (Unicode UAX 9 and zero-width ones), and lone surrogates, which
 # no encoding takes.
@@ -95,6 +110,12 @@ def count(number: int | None) -> str:
 def dollars(amount: str | None) -> str:
     """US dollars as people read them, to the hundredth of a cent; a dash where they are not known."""
     return "-" if amount is None else f"${Decimal(amount):,.4f}"
+
+
+def asked(recording: Recording) -> str:
+    """A request's method and URL, or why there is no URL."""
+    why = "erased" if recording.erasures else "withheld" if recording.withheld else "gone"
+    return f"{recording.request.method} {recording.request.url or f'({why})'}"
 
 
 def several(number: int, noun: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import as_json, open_store, selection, time_option, to_filter
-from .output import count, json_line, safe, several
+from .output import json_line, safe, several
 
 if TYPE_CHECKING:
     from recorder.retention import Pruned, Wanted
@@ -115,20 +115,18 @@ def _as_json(pruned: Pruned, wanted: Wanted, size: int, *, dry: bool) -> dict[st
 
 
 def _tell(pruned: Pruned, wanted: Wanted, size: int, where: str, *, dry: bool, vacuumed: bool) -> None:
+    from recorder.config import size_text
+
     what = "" if wanted.whole else "the content of "
     verb = "would go" if dry else "went"
     click.echo(
         f"{what}{several(pruned.recordings, 'recording')} {verb} ({several(pruned.runs, 'run')},"
-        f" {several(pruned.events, 'event')}, {_megabytes(pruned.bytes)} as recorded)"
+        f" {several(pruned.events, 'event')}, {size_text(pruned.bytes)} as recorded)"
     )
     if pruned.left.held:
         click.echo(f"{several(pruned.left.held, 'run')} on hold stayed (tag `hold`)")
     if pruned.left.open:
         click.echo(f"{several(pruned.left.open, 'run')} still open stayed")
-    click.echo(f"{where} takes {_megabytes(size)}")
+    click.echo(f"{where} takes {size_text(size)}")
     if pruned.recordings and not dry and not vacuumed:
         click.echo("What is free now will be used again; --vacuum gives it back to the disk.", err=True)
-
-
-def _megabytes(size: int) -> str:
-    return f"{size / (1 << 20):,.1f} MiB" if size >= 1 << 20 else f"{count(size)} bytes"

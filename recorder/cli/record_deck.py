@@ -54,10 +54,18 @@ class Deck:
         rules = retention.Rules.of(settings)
         self._keeper = retention.Keeper(self._open, rules, forget=queries.forget)
         self._checkpoints = Checkpoints(self._open, settings, tell=checkpoints)
-        limits = settings.content, rule, settings.queue_bytes, settings.body_limit
         self._writer = Writer(
             self._open,
-            Options(*limits, *COMMITS, redactor, settings.min_free, rules == retention.Rules()),
+            Options(
+                settings.content,
+                rule,
+                settings.queue_bytes,
+                settings.body_limit,
+                *COMMITS,
+                redactor=redactor,
+                min_free=settings.min_free,
+                warn_large=rules == retention.Rules(),
+            ),
             on_ended=self._ended,
             on_notice=self._notices.add if settings.detect else None,
         )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import open_store, scope, url_of_store
-from .output import count, several
+from .output import several
 
 if TYPE_CHECKING:
     from recorder.queries import Scope
@@ -59,13 +59,12 @@ def report(context: click.Context, output: str, *, asked_for: Scope, title: str 
         sys.stdout.flush()
         sys.stdout.buffer.write(page)
         return
+    from recorder.config import size_text
     from recorder.exchange import put_in_place
 
     put_in_place(path, [page])
-    said = (
-        f"{path}: {several(made.runs, 'run')}, {several(len(made.findings), 'finding')}, {count(len(page) // 1000)} kB"
-    )
-    click.echo(f"recorder: {said}", err=True)
+    told = f"{several(made.runs, 'run')}, {several(len(made.findings), 'finding')}, {size_text(len(page))}"
+    click.echo(f"recorder: {path}: {told}", err=True)
 
 
 @contextmanager

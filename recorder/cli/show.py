@@ -12,7 +12,7 @@ import click
 from .lists import run_fields
 from .options import as_json, open_store
 from .output import dollars, json_line, milliseconds, timestamp
-from .story import Part, because, tell, tell_erasures
+from .story import Part, because, tell, tell_missing
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -77,7 +77,7 @@ def _in_time(context: click.Context, run: str, at: str | None, *, raw: bool, jso
     with open_store(context) as store:
         recording_id = store.resolve(run)
         line = timeline(store, recording_id)
-        tell_erasures(store, [track.recording.recording_id for track in line.tracks])
+    tell_missing(track.recording for track in line.tracks)
     if asked is None:
         if json_:
             print_lines(line)
@@ -114,8 +114,7 @@ def part_of(store: Store, recording_id: UUID) -> Part:
     known = documented(reading.dialect, reading.action) if reading.parameters is not None else ()
     absent = tuple(name for name in known if name not in (reading.parameters or ()))
     names = {type_ or "message": number for type_, number in store.event_types(recording_id).items()}
-    erasures = store.erasures([recording_id]).get(recording_id)
-    return Part(recording, reading, absent, names, erasures[-1] if erasures else None)
+    return Part(recording, reading, absent, names)
 
 
 def standing_of(store: Store, run: Run, parts: Sequence[Part]) -> Part:
@@ -185,6 +184,7 @@ def _part_fields(part: Part) -> dict[str, Any]:
         "erased": None
         if part.erased is None
         else {"at": timestamp(part.erased.erased_at), "by": part.erased.erased_by, "reason": part.erased.reason},
+        "withheld": recording.withheld,
         "parameters": dict(recording.parameters if reading.parameters is None else reading.parameters),
         "absent": list(part.absent),
         "status": reading.status,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -13,7 +11,8 @@ import click
 from recorder.recording import storable
 
 from .answers import PRINTERS, Printed, complaints, exactly, interruptibly, named, pages
-from .options import open_store, url_of_store
+from .logs import facts
+from .options import url_of_store
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,22 +37,10 @@ def sql(context: click.Context, statement: str, *, events: bool, content: bool, 
     "show tables" and "describe runs" tell more. Times are started_at (microseconds) and started (TIMESTAMP), in UTC.
     """
     text = sys.stdin.buffer.read().decode(errors="replace") if statement == "-" else storable(statement)
-    with _connected(context, events=events, content=content) as connection, complaints():
+    with facts(context, events=events, content=content) as connection, complaints():
         if _NAMES_MONEY.search(text):
             _install_prices(context, connection)
         PRINTERS["json" if json_ else format_](interruptibly(connection, lambda: _ask(connection, text)))
-
-
-@contextmanager
-def _connected(context: click.Context, *, events: bool, content: bool) -> Iterator[duckdb.DuckDBPyConnection]:
-    from recorder import queries
-
-    with open_store(context):  # which makes readings that are due
-        connection = queries.connect(url_of_store(context), events=events, content=content)
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def _install_prices(context: click.Context, connection: duckdb.DuckDBPyConnection) -> None:

@@ -13,27 +13,26 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from .output import count, moment, safe, several, span
+from .output import asked, count, moment, safe, several, span
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from recorder.recording import Erasure, Reading, Recording, Run
 
-    from recorder.recording import Reading, Recording, Run
-    from recorder.store import Erasure, Store
-
-__all__ = ["ENDED", "Part", "because", "folded", "reasons", "tell"]
+__all__ = ["ENDED", "Part", "because", "folded", "gone", "reasons", "tell", "tell_missing"]
 
 
 class Part(NamedTuple):
-    """One recording of a run. `reading` is made from what is there where none is stored; `names` counts its events;
-    `erased` says when its content was erased, by whom and why.
-    """
+    """One recording of a run. `reading` is made from what is there where none is stored; `names` counts its events."""
 
     recording: Recording
     reading: Reading
     absent: tuple[str, ...]
     names: Mapping[str, int]
-    erased: Erasure | None = None
+
+    @property
+    def erased(self) -> Erasure | None:
+        """When its content was erased last, by whom and why."""
+        return self.recording.erasures[-1] if self.recording.erasures else None
 
 
 _BAR: Final = 30
@@ -88,7 +87,7 @@ _NOTICED: Final = {
     "output_cap_reached": "the output reached its cap",
     "outside_limits": "a parameter is outside the provider's documented limits",
     "oversize_frame": "an event was too large to be read",
-    "payload_missing": "the payloads are not in the store",
+    "payload_missing": "the payloads are not there",
     "reader_error": "the reading failed; the recording is whole",
     "reasoning_starved": "reasoning used up the output limit, so there is no answer",
     "redacted": "parts of the request or the answer were masked before they were stored",
@@ -204,14 +203,16 @@ def _figures(value: Any) -> str:
 def _asked(part: Part) -> Iterator[str]:
     recording, reading = part.recording, part.reading
     yield click.style("Asked", bold=True)
-    yield "  " + safe(_requested(part))
+    yield "  " + safe(asked(recording))
     parameters = recording.parameters if reading.parameters is None else reading.parameters
     for name, value in itertools.islice(parameters.items(), _PARAMETERS):
-        yield "  " + safe(f"{_short(name)} = {_value(value, kept=recording.request.body is not None)}")
+        yield "  " + safe(f"{_short(name)} = {_value(value, _left_in(recording))}")
     if len(parameters) > _PARAMETERS:
         yield f"  (and {count(len(parameters) - _PARAMETERS)} more)"
     if part.erased is not None:
         yield f"  {gone(part.erased)}"
+    elif recording.withheld:
+        yield f"  (the request is withheld: {recording.missing})"
     elif recording.request.body is None:
         yield "  (the request's body was not kept)"
     if part.absent:
@@ -228,27 +229,33 @@ def _asked(part: Part) -> Iterator[str]:
         yield "  " + safe(f"tag {name} = {text}")
 
 
-def _requested(part: Part) -> str:
-    """The request's first line."""
-    request = part.recording.request
-    return f"{request.method} {request.url or '(erased)'}"
+def _left_in(recording: Recording) -> str:
+    """Where a parameter is that is left out of the reading."""
+    if recording.request.body is not None:
+        return "in the request's body"
+    return "erased" if recording.erasures else "withheld" if recording.withheld else "not kept"
 
 
 def gone(erased: Erasure) -> str:
     """That content is not there, in a line."""
-    return safe(f"erased on {moment(erased.erased_at)} by {erased.erased_by}, because: {erased.reason}")
+    by = "" if erased.erased_by is None else f" by {erased.erased_by}, because: {erased.reason}"
+    return safe(f"erased on {moment(erased.erased_at)}{by}")
 
 
-def tell_erasures(store: Store, recording_ids: Sequence[UUID]) -> None:
-    """Say on stderr which of these recordings have no content any more, since when and why."""
-    for recording_id, erasures in store.erasures(recording_ids).items():
-        click.echo(f"recorder: recording {recording_id}: {gone(erasures[-1])}", err=True)
+def tell_missing(recordings: Iterable[Recording]) -> None:
+    """Say on stderr which of these recordings have no content any more, since when and why; and what is withheld."""
+    withheld = False
+    for each in recordings:
+        withheld = withheld or each.withheld
+        if each.erasures:
+            click.echo(f"recorder: recording {each.recording_id}: {gone(each.erasures[-1])}", err=True)
+    if withheld:
+        click.echo("recorder: content is withheld: this user may see facts alone", err=True)
 
 
-def _value(value: Any, *, kept: bool = True) -> str:
-    """A JSON value on one line, short; `kept`: the request's body has what was left out of it."""
+def _value(value: Any, where: str = "in the request's body") -> str:
+    """A JSON value on one line, short; `where` that is which was left out of it."""
     size = _dig(value, "$omitted", "bytes")
-    where = "in the request's body" if kept else "not kept"
     return f"({several(size, 'byte')}, {where})" if isinstance(size, int) else _short(value)
 
 
@@ -325,8 +332,7 @@ def _part(number: int, part: Part) -> Iterator[str]:
         status = "still open"
     elif ending.http_status is None and ending.captured == "truncated":
         status = "answer not recorded"
-    title = f"{number}. {_requested(part)}"
-    yield click.style(safe(title), bold=True)
+    yield click.style(safe(f"{number}. {asked(recording)}"), bold=True)
     yield f"   recording {recording.recording_id}, {status}" + ("" if ending is None else f", ended by {ending.ending}")
     if ending is not None:
         yield "   " + ", ".join(_times(part))

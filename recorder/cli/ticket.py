@@ -17,8 +17,9 @@ from recorder.report.markup import Child, Markup, element, fragment, head
 from recorder.report.pieces import Column, fold, note, section, subsection, table, tile
 from recorder.report.wording import UNKNOWN, moment, several, span
 
+from .output import asked
 from .story import folded, gone, reasons
-from .timeline import KINDS, how_ended, rows_of, said_by
+from .timeline import KINDS, Row, column_of, how_ended, rows_of, said_by
 
 if TYPE_CHECKING:
     from recorder.recording import HeaderList, Run
@@ -186,11 +187,10 @@ def _asked(part: Part) -> Markup:
     request = recording.request
     parameters = recording.parameters if reading.parameters is None else reading.parameters
     rows = [(name, element("code", _short(value))) for name, value in parameters.items()]
-    asked = f"{request.method} {request.url}" if part.erased is None else f"{request.method}; {gone(part.erased)}"
     return section(
         "asked",
         "What was asked",
-        asked,
+        asked(recording) if part.erased is None else f"{request.method}; {gone(part.erased)}",
         table("Parameters as they were sent", [Column("Parameter"), Column("Value")], rows),
         note("Not sent: ", ", ".join(part.absent)) if part.absent else None,
         fold("Headers", _headers(request.headers)) if request.headers else None,
@@ -238,7 +238,7 @@ def _timeline(line: Timeline) -> Markup:
             span(track.starts_us),
             span(track.waited_us) if track.waited_us else UNKNOWN,
             span(track.lasts_us),
-            "none came" if track.head is None else str(track.head[1].status),
+            "none came" if track.answered is None else str(track.answered[1]),
             _ending(track),
         )
         for number, track in enumerate(line.tracks, 1)
@@ -282,7 +282,7 @@ def _track(number: int, track: Track) -> Markup:
         fold("Response headers", _headers(track.head[1].headers)) if track.head else None,
         fold(
             f"Events, {len(track.marks):,}",
-            _events(track),
+            _events(track, rows[:_ROWS]),
             note(f"{left:,} rows are left out here.") if left > 0 else None,
         ),
     )
@@ -309,7 +309,7 @@ def _lanes(track: Track) -> dict[str, list[int]]:
     whole = max(track.lasts_us, 1)
     lanes: dict[str, set[int]] = {}
     for mark in track.marks:
-        lanes.setdefault(mark.what, set()).add(min(max(mark.elapsed_us, 0) * _COLUMNS // whole, _COLUMNS - 1))
+        lanes.setdefault(mark.what, set()).add(column_of(mark.elapsed_us, whole, _COLUMNS))
     return {kind: sorted(lanes[kind]) for kind in KINDS if kind in lanes and kind != "wire"}
 
 
@@ -338,10 +338,10 @@ def _raster(track: Track) -> Markup:
     return picture(frame, "Events over time", _lanes_said(track), *shapes)
 
 
-def _events(track: Track) -> Markup:
+def _events(track: Track, listed: Sequence[Row]) -> Markup:
     titles = ("Event", "#Times", "After", "Kind", "Name", "#Bytes", "Says")
     rows = []
-    for row in list(rows_of(track))[:_ROWS]:
+    for row in listed:
         first, last = row.marks[0], row.marks[-1]
         where = str(first.position) if len(row.marks) == 1 else f"{first.position} to {last.position}"
         after = span(first.elapsed_us)

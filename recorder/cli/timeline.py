@@ -17,7 +17,7 @@ import click
 
 from recorder.recording import POLLS
 
-from .output import count, json_line, milliseconds, moment, safe, several, span, timestamp
+from .output import asked, count, json_line, milliseconds, moment, safe, several, span, timestamp
 from .story import ENDED, folded
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KINDS",
     "Row",
+    "column_of",
     "how_ended",
     "lines_of",
     "print_lines",
@@ -120,9 +121,9 @@ def _poll(number: int, track: Track) -> Iterator[str]:
     """A look at the run: in one line, and what is wrong with it."""
     from recorder.timeline import checks
 
-    request, status = track.recording.request, "no answer" if track.head is None else f"HTTP {track.head[1].status}"
+    status = "no answer" if track.answered is None else f"HTTP {track.answered[1]}"
     yield ""
-    yield click.style(safe(f"{number}. {request.method} {request.url or '(erased)'}"), bold=True)
+    yield click.style(safe(f"{number}. {asked(track.recording)}"), bold=True)
     yield safe(
         f"   recording {track.recording.recording_id}, asked at {span(track.starts_us)}: {status} after"
         f" {span(track.lasts_us)}, {track.reading.status}"
@@ -146,7 +147,7 @@ def _overview(line: Timeline, width: int) -> Iterator[str]:
     whole = max(line.lasts_us, 1)
     yield _axis(whole, width)
     for number, track in enumerate(line.tracks, 1):
-        start, end = (min(at * width // whole, width - 1) for at in (track.starts_us, track.starts_us + track.lasts_us))
+        start, end = (column_of(at, whole, width) for at in (track.starts_us, track.starts_us + track.lasts_us))
         waited = "" if not track.waited_us or track.waited_us < 0 else f" {span(track.waited_us)} after the one before"
         yield f"{number:>{_LABEL}} |{' ' * start}{'=' * (end - start + 1)}{' ' * (width - end - 1)}|{waited}"
 
@@ -157,15 +158,18 @@ def _axis(whole: int, width: int) -> str:
 
 
 def _track(number: int, track: Track, width: int) -> Iterator[str]:
-    request, ending = track.recording.request, track.recording.ending
-    yield click.style(safe(f"{number}. {request.method} {request.url or '(erased)'}"), bold=True)
-    asked = f"{several(request.body_size, 'byte')} asked at {span(track.starts_us)}"
+    recording, ending = track.recording, track.recording.ending
+    yield click.style(safe(f"{number}. {asked(recording)}"), bold=True)
+    sent = f"{several(recording.request.body_size, 'byte')} asked at {span(track.starts_us)}"
     waited = "" if track.waited_us is None else f", {_pause(track)}"
-    yield f"   recording {track.recording.recording_id}, {asked}{waited}"
+    yield f"   recording {recording.recording_id}, {sent}{waited}"
     for at, head in track.infos:
         yield safe(f"   info after {span(at)}: {head.status} {head.reason}")
     if track.head is not None:
         yield from _head(*track.head)
+    elif track.answered is not None:
+        at, status = track.answered
+        yield f"   head after {span(at)}: {status}; the rest of it is not there: {recording.missing}"
     elif ending is not None and ending.http_status is None:
         yield "   no answer came"
     if track.marks:
@@ -199,6 +203,11 @@ def _head(at: int, head: Head) -> Iterator[str]:
 # -- the raster --------------------------------------------------------------------------------------------------------
 
 
+def column_of(at_us: int, whole_us: int, width: int) -> int:
+    """In which of so many columns a time is drawn."""
+    return min(max(at_us, 0) * width // whole_us, width - 1)
+
+
 def _raster(track: Track, width: int) -> Iterator[str]:
     """A lane for each kind of event, all on one axis of time; every event is in its column, however many share it."""
     whole = max(track.lasts_us, 1)
@@ -210,7 +219,7 @@ def _raster(track: Track, width: int) -> Iterator[str]:
         lane = lanes.get(mark.what)
         if lane is None:
             lane = lanes[mark.what] = [0] * width
-        column = min(max(mark.elapsed_us, 0) * width // whole, width - 1)
+        column = column_of(mark.elapsed_us, whole, width)
         lane[column] += 1
         if mark.offset is not None:
             numbers[column] += 1
@@ -230,8 +239,7 @@ def _raster(track: Track, width: int) -> Iterator[str]:
 def _stalls(track: Track, whole: int, width: int) -> str:
     drawn = [" "] * width
     for gap in track.stalls:
-        start = min(gap.from_us * width // whole, width - 1)
-        end = min((gap.from_us + gap.length_us) * width // whole, width - 1)
+        start, end = (column_of(at, whole, width) for at in (gap.from_us, gap.from_us + gap.length_us))
         drawn[start : end + 1] = "-" * (end - start + 1)
     return "".join(drawn)
 
@@ -359,20 +367,7 @@ def lines_of(line: Timeline) -> Iterator[dict[str, Any]]:
     """One object for the run, each try before it, each recording, each of its events and gaps, and each check."""
     from recorder.timeline import checks
 
-    run = line.run
-    yield {
-        "about": "run",
-        "run_id": str(run.run_id),
-        "provider_run_id": run.provider_run_id,
-        "dialect": run.dialect,
-        "model": run.model,
-        "status": run.status,
-        "started_at": timestamp(run.started_at),
-        "recordings": len(line.tracks),
-        "duplicates": line.duplicates,
-        "lasts_us": line.lasts_us,
-        "retry": line.retry,
-    }
+    yield _run_fields(line)
     for each in line.attempts:
         ending = each.recording.ending
         yield {
@@ -397,13 +392,7 @@ def lines_of(line: Timeline) -> Iterator[dict[str, Any]]:
                 "size": mark.size,
             }
         for gap in track.stalls:
-            yield {
-                "about": "stall",
-                "part": number,
-                "position": gap.position,
-                "from_us": gap.from_us,
-                "length_us": gap.length_us,
-            }
+            yield {"about": "stall", "part": number, **gap._asdict()}
         for check in checks(track):
             yield {
                 "about": "check",
@@ -413,6 +402,23 @@ def lines_of(line: Timeline) -> Iterator[dict[str, Any]]:
                 "said": check.said,
                 "position": check.position,
             }
+
+
+def _run_fields(line: Timeline) -> dict[str, Any]:
+    run = line.run
+    return {
+        "about": "run",
+        "run_id": str(run.run_id),
+        "provider_run_id": run.provider_run_id,
+        "dialect": run.dialect,
+        "model": run.model,
+        "status": run.status,
+        "started_at": timestamp(run.started_at),
+        "recordings": len(line.tracks),
+        "duplicates": line.duplicates,
+        "lasts_us": line.lasts_us,
+        "retry": line.retry,
+    }
 
 
 def _recording_fields(number: int, track: Track) -> dict[str, Any]:
@@ -428,8 +434,8 @@ def _recording_fields(number: int, track: Track) -> dict[str, Any]:
         "starts_us": track.starts_us,
         "waited_us": track.waited_us,
         "infos": [{"elapsed_us": at, "status": head.status} for at, head in track.infos],
-        "head_us": None if track.head is None else track.head[0],
-        "http_status": None if track.head is None else track.head[1].status,
+        "head_us": None if track.answered is None else track.answered[0],
+        "http_status": None if track.answered is None else track.answered[1],
         "headers": [] if track.head is None else [list(pair) for pair in track.head[1].headers],
         "encoded": track.encoded,
         "bytes": track.body_size,
@@ -470,8 +476,7 @@ def tell_moment(then: Moment, line: Timeline) -> Iterator[str]:
     for state in then.states:
         track = line.tracks[state.number - 1]
         yield ""
-        url = f"{track.recording.request.method} {track.recording.request.url or '(erased)'}"
-        yield safe(f"{state.number}. {url}, {span(state.elapsed_us)} after it was sent")
+        yield safe(f"{state.number}. {asked(track.recording)}, {span(state.elapsed_us)} after it was sent")
         yield from _state(state, track)
 
 

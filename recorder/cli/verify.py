@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .evidence import look
+from .evidence import faults, look, outcome_of
 from .options import as_json, open_store, time_option
 from .output import count, json_line, safe, several
 
@@ -103,10 +103,9 @@ class _Told:
             if self._every or checked.verdict != "intact" or checked.missing:
                 json_line(checked.to_json())
             return
+        for line in faults(checked):
+            click.echo(line)
         name = str(checked.recording_id or "(no id)")
-        for problem in checked.problems:
-            where = "" if problem.position is None else f" (event {problem.position:,})"
-            click.echo(f"{name}  {checked.verdict}: {safe(problem.text)}{where}")
         if not checked.problems and (checked.verdict != "intact" or self._every):
             self._others.setdefault(checked.verdict, []).append(name)
         for missing in checked.missing:
@@ -135,7 +134,7 @@ class _Told:
             click.echo(f"  {kept.time}  {several(kept.count, 'recording')}: {verdict}{signed}")
         if summary.checkpoints:
             click.echo(f"  {several(summary.later, 'sealed recording')} came after the newest")
-        click.echo(_sentence(summary, where))
+        click.echo(outcome_of(summary, where))
 
 
 _TITLES = {
@@ -144,13 +143,3 @@ _TITLES = {
     "unfinished": "Not sealed yet, being recorded or left by a writer that died:",
     "incomplete": "Intact as far as it goes, and not all of the exchange:",
 }
-
-
-def _sentence(summary: Summary, where: str) -> str:
-    speed = f", {summary.events / summary.seconds:,.0f} events/s" if summary.seconds > 0 and summary.events else ""
-    seen = f"{several(summary.recordings, 'recording')}, {several(summary.events, 'event')}{speed}"
-    parts = [f"{count(number)} {kind}" for kind, number in sorted(summary.verdicts.items())]
-    parts += [f"{count(summary.incomplete)} incomplete"] if summary.incomplete else []
-    parts += [f"{count(summary.pruned)} removed on purpose"] if summary.pruned else []
-    verdict = f"{several(summary.found, 'fault')} found" if summary.found else "nothing found"
-    return f"{where}: {seen}: {', '.join(parts) or 'nothing there'}; {verdict}"

@@ -84,7 +84,7 @@ def _asked(prefix: str, before: Part, after: Part, rule: Rule, notes: list[str])
     if ours.body is None or theirs.body is None:
         ours, theirs, unknown = _as_known(before, after)
         notes.append(
-            "a request's body was not kept: parameters are compared as far as the readings have them"
+            "a request's body is not there: parameters are compared as far as the readings have them"
             + (f", without {', '.join(unknown)}" if unknown else "")
         )
     for each in differences(_neutral(ours), _neutral(theirs), rule, whole=True):

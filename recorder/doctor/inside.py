@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from recorder import reader, schema
+from recorder.config import size_text
 from recorder.migrate import State
 from recorder.store.health import CHECKED, Clock, Contents, File, Health
 
 from .findings import Finding, fault, note, ok, warning
-from .place import size
 
-__all__ = ["clock", "contents", "pages", "whose"]
+__all__ = ["clock", "contents", "is_usable", "pages", "whose"]
 
 _SECOND: Final = 1_000_000
 #: Clocks of machines are apart by so much without anything being wrong.
@@ -164,7 +164,7 @@ def pages(found: File, has: int, *, tells_journal: bool = True) -> Iterator[Find
             "stop all programs that use the store, then: sqlite3 STORE 'PRAGMA journal_mode=wal'",
         )
     if found.damage is None:
-        yield note("pages", f"not checked, above {size(CHECKED)}", "recorder verify reads everything")
+        yield note("pages", f"not checked, above {size_text(CHECKED)}", "recorder verify reads everything")
     elif found.damage:
         yield fault(
             "pages",
@@ -175,4 +175,4 @@ def pages(found: File, has: int, *, tells_journal: bool = True) -> Iterator[Find
         yield ok("pages", "SQLite finds no damage")
     free = found.free * found.page_size
     if free > _FREE_BYTES and free > _FREE_SHARE * has:
-        yield note("pages", f"{size(free)} of the file are free", "new recordings use them first")
+        yield note("pages", f"{size_text(free)} of the file are free", "new recordings use them first")

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from recorder import config
+from recorder.config import size_text
 
 from .findings import Finding, fault, note, ok, warning
 
-__all__ = ["Mount", "beside", "file_system", "files", "judge", "link", "mount_of", "room", "size"]
+__all__ = ["Mount", "beside", "file_system", "files", "judge", "link", "mount_of", "room"]
 
 #: Across a network locks and shared memory do not work as SQLite's WAL needs them (sqlite.org/wal.html).
 _REMOTE: Final = frozenset(
@@ -41,15 +42,6 @@ class Mount(NamedTuple):
 def beside(path: Path, ending: str) -> Path:
     """The file of the store with this ending."""
     return path.with_name(path.name + ending)
-
-
-def size(count: float) -> str:
-    """A number of bytes as people read it."""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:,.0f} {unit}" if unit == "bytes" else f"{count:,.1f} {unit}"
-        count /= 1024
-    return f"{count:,.1f} TiB"
 
 
 # -- on what it lies ---------------------------------------------------------------------------------------------------
@@ -215,7 +207,7 @@ def _quoted(path: Path) -> str:
 def _left_behind(path: Path) -> Iterator[Finding]:
     backups = sorted(path.parent.glob(f"{_literal(path.name)}.backup-*"))
     if backups:
-        total = size(sum(each.stat().st_size for each in backups))
+        total = size_text(sum(each.stat().st_size for each in backups))
         yield note(
             "backups",
             f"{len(backups)} from before an upgrade, {total}: they hold what was in the store then, also what was "
@@ -237,23 +229,25 @@ def room(path: Path, floor: int | None = None) -> Iterator[Finding]:
     """Free space against the floor (bytes) at which recording stops, and the store's own size."""
     usage = shutil.disk_usage(path.parent)
     least = config.least_free(floor, usage.total)
-    said = f"{size(usage.free)} free of {size(usage.total)}"
+    said = f"{size_text(usage.free)} free of {size_text(usage.total)}"
     if usage.free < least:
         yield fault(
             "disk",
-            f"{said}, below {size(least)}: recording stops",
+            f"{said}, below {size_text(least)}: recording stops",
             "make room, or `recorder prune` (see docs/retention.md)",
         )
     elif usage.free < 2 * least:
-        yield warning("disk", f"{said}; recording stops below {size(least)}", "make room soon")
+        yield warning("disk", f"{said}; recording stops below {size_text(least)}", "make room soon")
     else:
-        yield ok("disk", f"{said}; recording stops below {size(least)}")
+        yield ok("disk", f"{said}; recording stops below {size_text(least)}")
     if not path.exists():
         return
     total = sum(each.stat().st_size for each in (path, beside(path, "-wal")) if each.exists())
     if total > config.LARGE:
         yield note(
-            "size", f"the store has {size(total)}", "`recorder prune --older-than 30d --dry-run` tells what could go"
+            "size",
+            f"the store has {size_text(total)}",
+            "`recorder prune --older-than 30d --dry-run` tells what could go",
         )
     else:
-        yield ok("size", f"the store has {size(total)}")
+        yield ok("size", f"the store has {size_text(total)}")

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from recorder.config import size_text
 from recorder.store import locks
 
 from . import walindex
 from .findings import Finding, fault, note, ok, warning
-from .place import beside, size
+from .place import beside
 
 __all__ = ["copies", "libraries", "open_files", "wal", "writers"]
 
@@ -127,8 +128,8 @@ def wal(
     except FileNotFoundError:
         return ok("wal", "empty")
     if has <= large:
-        return ok("wal", size(has))
-    said = f"{size(has)}: it should be copied into the database every few MiB"
+        return ok("wal", size_text(has))
+    said = f"{size_text(has)}: it should be copied into the database every few MiB"
     readers = _long_readers(beside(path, "-shm"), look)
     if readers is None:
         users = _named((opened or {}).get("", ()))

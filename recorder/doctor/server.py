@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from recorder.config import size_text
 from recorder.store.health import Health, Rights, Server
 
 from .findings import Finding, fault, note, ok, warning
-from .place import size
 
 __all__ = ["rights", "server"]
 
@@ -30,7 +30,7 @@ def server(health: Health) -> Iterator[Finding]:
     yield from _durability(found)
     yield from _connection(found)
     yield from _tables(found)
-    yield ok("size", f"the database has {size(found.size)}")
+    yield ok("size", f"the database has {size_text(found.size)}")
 
 
 def _version(found: Server) -> Finding:

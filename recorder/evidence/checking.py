@@ -11,7 +11,7 @@ does not hold is named. One recording is in memory at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import pairwise
@@ -23,13 +23,13 @@ from recorder.digest import leaf_of
 from recorder.errors import NotFound, RecorderError, UsageError
 from recorder.exchange import lines, reading
 from recorder.exchange.lines import Entry
+from recorder.schema import CONTENT
 from recorder.store.rows import ending_columns, recording_columns, tag_columns
 from recorder.store.scanning import Note, Scanned
 from recorder.verify import Checked, Checkpoint, Problem, Summary, Verdict
 from recorder.verify import check as check_stored
 from recorder.verify.keys import name_of, public, signed
 from recorder.verify.proofs import consistent, included
-from recorder.verify.rows import PAYLOAD
 
 from . import preamble as form
 from .preamble import Inclusion, Preamble
@@ -71,13 +71,14 @@ def check(path: Path, kept: Sequence[Checkpoint] = (), key: Path | None = None) 
         found, line = _preamble(file, path)
         outcome = Outcome(found)
         outcome.anchor = _checkpoints(outcome, kept, None if kept or key is None else key)
+        roots = {line.count: line.root for line in found.checkpoints}
         proofs: dict[UUID, list[Inclusion]] = {}
         for each in found.inclusions:
             proofs.setdefault(each.recording_id, []).append(each)
             outcome.place[each.recording_id] = each.place
         for checked in _recordings(file, path, line):
             assert checked.recording_id is not None
-            _note(outcome, _proven(checked, proofs.pop(checked.recording_id, []), outcome))
+            _note(outcome, _proven(checked, proofs.pop(checked.recording_id, []), roots, outcome.anchor))
     for recording_id in proofs:
         text = "the file proves that it was recorded, and does not hold it: it was taken out"
         _note(outcome, Checked(recording_id, Verdict.LOST, (Problem("lost", text),)))
@@ -213,7 +214,7 @@ def _as_stored(entry: Entry) -> Scanned:
     recording = entry.recording
     row: dict[str, Any] = recording_columns(recording)
     if recording.erasures:
-        row |= {name: None for name in PAYLOAD if row[name] in (None, "", "[]", b"")}
+        row |= {name: None for name in CONTENT if row[name] in (None, "", "[]", b"")}
     assert recording.ending is not None
     tags = [Note(each["name"], each["set_at"], each["value"]) for each in tag_columns(recording)]
     return Scanned(
@@ -229,12 +230,11 @@ def _as_stored(entry: Entry) -> Scanned:
     )
 
 
-def _proven(checked: Checked, proofs: Sequence[Inclusion], outcome: Outcome) -> Checked:
-    """With what is wrong with the proofs that it lies under the checkpoints of the file."""
+def _proven(checked: Checked, proofs: Sequence[Inclusion], roots: Mapping[int, bytes], anchor: int | None) -> Checked:
+    """With what is wrong with the proofs that it lies under the checkpoints of the file: their roots by their sizes."""
     assert checked.recording_id is not None
-    if checked.seal is None or not outcome.preamble.checkpoints:
+    if checked.seal is None or not roots:
         return checked
-    roots = {line.count: line.root for line in outcome.preamble.checkpoints}
     leaf = leaf_of(checked.recording_id, checked.seal)
     sizes = [each.size for each in proofs]
     covering = [size for size in roots if size > proofs[0].place] if proofs else []
@@ -244,7 +244,7 @@ def _proven(checked: Checked, proofs: Sequence[Inclusion], outcome: Outcome) -> 
     if not all(included(leaf, each.place, each.size, each.path, roots[each.size]) for each in proofs):
         text = "its proof does not lead to the checkpoint: it was altered and sealed anew, or the proof was"
         return _also(checked, Problem("proof", text))
-    if outcome.anchor is not None and all(each.size > outcome.anchor for each in proofs):
+    if anchor is not None and all(each.size > anchor for each in proofs):
         text = "it came under a checkpoint later than those that are vouched for"
         return _also(checked, Problem("later", text))
     return checked

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ from recorder.errors import NotFound, StoreError
 from recorder.store import Store
 from recorder.store.scanning import Scope
 from recorder.verify import Checked, Checkpoint, check, make
+from recorder.verify.checkpoints import moment
 from recorder.verify.proofs import Leaves
 
 from .preamble import Growth, Inclusion, head_line, written
@@ -71,8 +72,7 @@ def lines_of(
     StoreError where a recording is damaged, or the log does not fit a checkpoint.
     """
     log, lines = _checkpoints(store, chosen, kept, key)
-    moment = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    yield head_line(moment, by)
+    yield head_line(moment(now), by)
     for line in lines:
         yield written(line)
     for earlier, later in pairwise(lines):

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from uuid import UUID
 
 from recorder.errors import UsageError
+from recorder.exchange.reading import once
 from recorder.verify import Checked, Checkpoint, parse
 from recorder.verify.proofs import LONGEST
 
@@ -108,19 +109,12 @@ def told(line: bytes) -> dict[str, Any]:
     if len(line) > LONGEST_LINE:
         raise UsageError(f"it is longer than {LONGEST_LINE >> 20} MiB")
     try:
-        value = json.loads(line, object_pairs_hook=_once, parse_float=_refuse, parse_constant=_refuse, parse_int=_int)
+        value = json.loads(line, object_pairs_hook=once, parse_float=_refuse, parse_constant=_refuse, parse_int=_int)
     except (ValueError, RecursionError):
         raise UsageError("it is no JSON, or no such line as recorder writes") from None
     if not isinstance(value, dict) or _depth(value) > _DEEPEST:
         raise UsageError("it is no JSON object of the kind that recorder writes")
     return value
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("a member is there twice")
-    return made
 
 
 def _refuse(text: str) -> NoReturn:

@@ -50,7 +50,7 @@ class Foreign:
     finds it.
 
     `status` None: the source has none. `chunks` are (elapsed_us, bytes) where the source has them; else `body` is all.
-    `unknown`: what else is not known. `failed` is how the transport ended where the source tells, else None.
+    `unknown`: what else is not known. `ending` is how the transport ended where the source tells, else None.
     """
 
     method: str

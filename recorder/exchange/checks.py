@@ -12,8 +12,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-from .. import cuts, redact, sse
-from ..recording import Erasure, Event, Head, HeaderList, Recording
+from .. import cuts, sse
+from ..recording import Erasure, Event, HeaderList, Recording
 from .payloads import restored
 
 TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -183,15 +183,15 @@ def require_frame(raw: bytes, type_: str | None, *, first: bool) -> None:
         raise Wrong("`event` is not the name that the frame has")
 
 
-def head_payload(payload: bytes | None) -> bytes | None:
-    """The payload of a head, if it is one, and without what must not be stored. Raises Wrong."""
+def require_head(payload: bytes | None) -> None:
+    """See that the payload of a head, where it is there, is one. Raises Wrong."""
     if payload is None:
-        return None
+        return
     wrong = Wrong("its data must be a head: http, status, reason, headers")
     try:
         told = json.loads(payload)
         status, reason, version = told["status"], told["reason"], told["http"]
-        found = headers(told["headers"])
+        headers(told["headers"])
     except (KeyError, TypeError, RecursionError):
         raise wrong from None
     except ValueError as error:
@@ -202,8 +202,6 @@ def head_payload(payload: bytes | None) -> bytes | None:
         raise wrong
     if not isinstance(version, str) or not _HTTP.fullmatch(version):
         raise wrong
-    kept = redact.keep_response_headers(found)
-    return payload if kept == found else Head(status, reason, version, kept).to_json()
 
 
 def require_end(payload: bytes | None) -> None:

@@ -44,6 +44,25 @@ NOTHING: Final = Asked()
 
 _RECORDINGS: Final = b'{"recorder":'
 
+#: How files begin that are none to import, what each is, and what to do.
+_OTHERS: Final = (
+    (b"\x1f\x8b", "it is compressed with gzip: `gunzip` it first"),
+    (b"\x28\xb5\x2f\xfd", "it is compressed with Zstandard: `unzstd` it first"),
+    (b"BZh", "it is compressed with bzip2: `bunzip2` it first"),
+    (b"\xfd7zXZ\0", "it is compressed with xz: `unxz` it first"),
+    (b"PK\x03\x04", "it is a ZIP archive: `unzip` it first, and import what was in it"),
+    (b"PK\x05\x06", "it is a ZIP archive with nothing in it"),
+    (b"SQLite format 3\0", "it is a database: if it is a store, `recorder --store FILE export` writes a file of it"),
+    (
+        b'{"recorder":"evidence"',
+        (
+            "it is evidence, which `recorder verify --evidence` checks: to import its recordings, make a file of its"
+            ' lines from {"recorder":"recordings" on'
+        ),
+    ),
+    (b"recorder-checkpoint/", "it is a log of checkpoints: `recorder verify --against FILE` holds a store against it"),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Imported:
@@ -115,10 +134,13 @@ def _kind(path: Path, given: str) -> str:
     """Which kind of file it is, by its beginning; among those of JSON and YAML its content decides."""
     if not path.is_file():
         raise UsageError(f"{path} is no ordinary file: only those are imported")
-    if given != "auto":
-        return given
     with path.open("rb") as file:
         start = file.read(4096)
+    for beginning, why in _OTHERS:
+        if start.startswith(beginning):
+            raise UsageError(f"{path} is not imported: {why}")
+    if given != "auto":
+        return given
     if start.lstrip().startswith(_RECORDINGS):
         return "jsonl"
     if path.suffix.lower() == ".sse" or (path.suffix.lower() not in (".yaml", ".yml") and streams.is_stream(start)):

@@ -32,6 +32,8 @@ __all__ = ["Skipped", "is_har", "of_har", "to_har"]
 #: Seconds since 1970 in which no calendar is any more: what is not below is no time, nor are infinities.
 _LATEST: Final = 1e12
 _ENDINGS: Final = frozenset(each.value for each in Transport)
+#: How much of an error's word is told.
+_SHOWN: Final = 40
 
 
 class Skipped(Unfit):
@@ -63,9 +65,7 @@ def of_har(value: Mapping[str, Any]) -> Iterator[Foreign | Skipped]:
 
 def _exchange(entry: Mapping[str, Any]) -> Foreign:
     request, response = entry["request"], entry["response"]
-    status = response.get("status")
-    if not isinstance(status, int) or status < 100:
-        raise Skipped("no response came, and the archive does not say why")
+    status = _status(response)
     if status == 101 or "_webSocketMessages" in entry:
         raise Skipped("it is a WebSocket")
     url = str(request.get("url", ""))
@@ -100,6 +100,16 @@ def _exchange(entry: Mapping[str, Any]) -> Foreign:
     )
     own = entry.get("_recorder")
     return _as_recorded(foreign, own) if isinstance(own, Mapping) else foreign
+
+
+def _status(response: Mapping[str, Any]) -> int:
+    """The response's status. Raises Skipped where no response came."""
+    status = response.get("status")
+    if isinstance(status, int) and status >= 100:
+        return status
+    why = response.get("_error")  # ours, and Chrome's
+    told = f"says {why[:_SHOWN]!r}" if isinstance(why, str) and why else "does not say why"
+    raise Skipped(f"no response came, and the archive {told}")
 
 
 def _as_recorded(foreign: Foreign, own: Mapping[str, Any]) -> Foreign:

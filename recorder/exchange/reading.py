@@ -21,15 +21,15 @@ from uuid import UUID
 from pydantic_core import from_json
 
 from .. import match, redact, sse
-from ..digest import VERSION as SEAL
+from ..digest import seal_of
 from ..errors import RecorderError, UsageError
 from ..recording import Captured, Ending, Event, Kind, Recording, Request, Row, Transport
 from ..store.rows import as_stored
-from . import checks, lines
+from . import checks, cleaning, lines
 from .checks import Wrong
 from .lines import Entry
 
-__all__ = ["NOBODY", "FileHead", "Ids", "Parsed", "parsed", "read", "read_head", "told"]
+__all__ = ["NOBODY", "FileHead", "Ids", "Parsed", "once", "parsed", "read", "read_head", "told"]
 
 #: The writer of recordings that do not say who wrote them.
 NOBODY: Final = UUID("00000000-0000-7000-8000-000000000000")
@@ -98,16 +98,17 @@ def read(
     is replayed as it stands there. Recordings of a file without identity have no digests; a store's are made by `put`.
     """
     with Path(path).open("rb") as file:
-        for _, entry in _read(file, path, 1, strict=strict, compare=True, trusted=trusted):
+        for _, entry in _read(file, path, 1, strict=strict, trusted=trusted):
             yield entry
 
 
 def told(file: IO[bytes], path: str | os.PathLike[str], line: int) -> Iterator[tuple[bytes, Entry]]:
     """The recordings of an open file from here on, its first line first: each with its lines as they stand there.
 
-    Nobody held the digests that it tells against anything. `line` is the number of the first line. Raises as `read`.
+    Nobody held the digests that it tells against anything, and nothing is withheld: for who looks, and stores nothing.
+    `line` is the number of the first line. Raises as `read`.
     """
-    return _read(file, path, line, strict=True, compare=False, trusted=frozenset())
+    return _read(file, path, line, strict=True, trusted=frozenset(), as_told=True)
 
 
 def _read(
@@ -116,15 +117,15 @@ def _read(
     number: int,
     *,
     strict: bool,
-    compare: bool,
     trusted: frozenset[str] | None,
+    as_told: bool = False,
 ) -> Iterator[tuple[bytes, Entry]]:
     place, known = Ids(), set[int]()
     head = _head(file.readline(_LONGEST_HEAD), path)._replace(trusted=trusted)
     number += 1
     for segment in _segments(file, path):
         try:
-            entry = _recording(segment, head, place, strict=strict, compare=compare)
+            entry = _recording(segment, head, place, strict=strict, as_told=as_told)
         except Wrong as wrong:
             _refuse(path, number + wrong.line, str(wrong))
         if entry.recording.recording_id.int in known:
@@ -238,8 +239,11 @@ class Ids:
         return UUID(int=(tick >> 12 & (1 << 48) - 1) << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0b10 << 62 | digest)
 
 
-def _recording(segment: bytes, head: FileHead, ids: Ids, *, strict: bool, compare: bool = True) -> Entry:
-    """The recording of these lines; `compare` its digests with it. Raises Wrong."""
+def _recording(segment: bytes, head: FileHead, ids: Ids, *, strict: bool, as_told: bool) -> Entry:
+    """The recording of these lines: held against its digests, then as it may be stored, unless `as_told`.
+
+    Raises Wrong.
+    """
     break_ = segment.find(b"\n") + 1 or len(segment)
     told, verbatim = _told(segment[:break_], _OPENING, newer=head.newer)
     if told.get("kind") != "request":
@@ -247,7 +251,8 @@ def _recording(segment: bytes, head: FileHead, ids: Ids, *, strict: bool, compar
     recording = _opened(told, verbatim, head, ids, segment)
     taken = _Events(newer=head.newer, strict=strict)
     taken.take(segment[break_:])
-    return _ended(recording, taken, compare=compare)
+    entry = _ended(recording, taken, as_told=as_told)
+    return entry if as_told else cleaning.cleaned(entry)
 
 
 def _told(line: bytes, known: frozenset[str], *, newer: bool) -> tuple[dict[str, Any], bytes | None]:
@@ -262,10 +267,10 @@ def _told(line: bytes, known: frozenset[str], *, newer: bool) -> tuple[dict[str,
         if (found := _DATA.search(text)) and text.endswith(b"}"):
             verbatim = text[found.end() : -1]
             before = text[: found.start()] + b"}" if found.start() else b"{}"
-            told = json.loads(before, object_pairs_hook=_once)
+            told = json.loads(before, object_pairs_hook=once)
             told["data"] = json.loads(verbatim, parse_int=_as_it_is)
         else:
-            told = json.loads(text, object_pairs_hook=_once)
+            told = json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         # A line that was written by another tool may hold `data` elsewhere: then there is no source to take.
         raise Wrong(_why_no_json(error)) from None
@@ -281,7 +286,8 @@ def _as_it_is(digits: str) -> int | str:
     return int(digits) if len(digits) < 4000 else digits
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The members of a JSON object. Raises ValueError where one is there twice."""
     made = dict(pairs)
     if len(made) != len(pairs):
         raise ValueError("a member is there twice")
@@ -303,8 +309,8 @@ def _opened(told: Mapping[str, Any], verbatim: bytes | None, head: FileHead, ids
     size = told.get("size")
     request = Request(
         method=method,
-        url=redact.clean_url(url),
-        headers=redact.keep_request_headers(checks.headers(told.get("headers", []))),
+        url=url,
+        headers=checks.headers(told.get("headers", [])),
         body=b"" if body is None and size is None else body,
         body_size=len(body or b"") if size is None else checks.count(told, "size"),
         body_sha256=checks.hexadecimal(told, "sha256", 32),
@@ -343,12 +349,13 @@ def _matched(told: Mapping[str, Any], recording: Recording, trusted: frozenset[s
         if rule is not None and trusted is not None:
             checks.require_trusted(rule.normalise, trusted)
     recording = replace(recording, match_rule=None if rule is None else rule.to_text())
-    key = checks.hexadecimal(told, "key", 32) if "key" in told else lines.key_of(recording, rule or match.DEFAULT)
-    parameters = checks.pairs(told, "parameters") if "parameters" in told else lines.hot_parameters(recording)
+    clean = replace(recording, request=cleaning.cleaned_request(recording.request))
+    key = checks.hexadecimal(told, "key", 32) if "key" in told else lines.key_of(clean, rule or match.DEFAULT)
+    parameters = checks.pairs(told, "parameters") if "parameters" in told else lines.hot_parameters(clean)
     return as_stored(replace(recording, match_key=key, parameters=parameters))
 
 
-def _ended(recording: Recording, taken: _Events, *, compare: bool) -> Entry:
+def _ended(recording: Recording, taken: _Events, *, as_told: bool) -> Entry:
     """With its ending. Raises Wrong."""
     end = taken.end
     if end is None:
@@ -358,19 +365,16 @@ def _ended(recording: Recording, taken: _Events, *, compare: bool) -> Entry:
     try:
         ending = replace(ending, **_without_data(end, taken.events[-1]))
         checks.require_nothing_left(recording, taken.events)
-    except Wrong as wrong:
-        raise Wrong(str(wrong), taken.line) from None
-    if ending.ending not in _ENDINGS or ending.captured not in _CAPTURED:
-        raise Wrong("its data must say `ending` and `captured` in recorder's words", taken.line)
-    ending = replace(ending, wire_bytes=ending.wire_bytes if taken.wired else taken.plain)
-    try:
+        if ending.ending not in _ENDINGS or ending.captured not in _CAPTURED:
+            raise Wrong("its data must say `ending` and `captured` in recorder's words")
+        ending = replace(ending, wire_bytes=ending.wire_bytes if taken.wired else taken.plain)
         ending = replace(ending, **_differing(end))
+        if ending.wire_bytes > checks.MOST:
+            raise Wrong("its events are larger than any could be")
+        if "digests" in end:
+            ending = _sealed(Entry(replace(recording, ending=ending), taken.events), end["digests"], as_told=as_told)
     except Wrong as wrong:
         raise Wrong(str(wrong), taken.line) from None
-    if ending.wire_bytes > checks.MOST:
-        raise Wrong("its events are larger than any could be", taken.line)
-    if "digests" in end:
-        ending = _sealed(recording, ending, end["digests"], taken, compare=compare)
     return Entry(replace(recording, ending=ending), taken.events)
 
 
@@ -393,26 +397,28 @@ def _differing(end: Mapping[str, Any]) -> dict[str, Any]:
     return {name: checks.count(end, field, **form) for field, (name, form) in forms.items() if field in end}
 
 
-def _sealed(recording: Recording, ending: Ending, told: Any, taken: _Events, *, compare: bool) -> Ending:
-    """With the digests that the file tells, if they fit what it holds, or are not compared."""
-    wrong = Wrong("`digests` must be three SHA-256 in hexadecimal", taken.line)
+def _sealed(entry: Entry, told: Any, *, as_told: bool) -> Ending:
+    """The ending with the digests that the file tells, if they fit what it holds, or are not compared. Raises Wrong."""
+    recording = entry.recording
+    assert recording.ending is not None
+    wrong = Wrong("`digests` must be three SHA-256 in hexadecimal")
     if not isinstance(told, list) or len(told) != 3:
         raise wrong
     try:
         facts, payload, seal = (bytes.fromhex(each) for each in told)
     except (TypeError, ValueError):
         raise wrong from None
-    if not compare:
-        return replace(ending, facts_digest=facts, payload_digest=payload, seal=seal)
-    ending = lines.digests(recording, ending, lines.rows_of(Entry(recording, taken.events)))
-    sealed = hashlib.sha256(SEAL + facts + payload).digest()
-    if facts != ending.facts_digest or seal != sealed or (payload != ending.payload_digest and not recording.erasures):
+    ending = replace(recording.ending, facts_digest=facts, payload_digest=payload, seal=seal)
+    if as_told:
+        return ending
+    made = lines.digests(recording, ending, lines.rows_of(entry))
+    same = payload == made.payload_digest or recording.erasures
+    if facts != made.facts_digest or seal != seal_of(facts, payload) or not same:
         raise Wrong(
             "the recording is not what was sealed: it was edited; export it again, or take out `id` and `digests` to"
-            " import it as another one",
-            taken.line,
+            " import it as another one"
         )
-    return replace(ending, facts_digest=facts, payload_digest=payload, seal=seal)
+    return ending
 
 
 # -- events ------------------------------------------------------------------------------------------------------------
@@ -425,10 +431,9 @@ class _Events:
         self.events: list[Event] = []
         self.end: Mapping[str, Any] | None = None
         self.line = 0
-        #: Bytes of events and pieces; whether there are undecoded ones; whether a payload is missing.
+        #: Bytes of events and pieces; whether there are undecoded ones.
         self.plain = 0
         self.wired = False
-        self.bare = False
         self._newer = newer
         self._strict = strict
         self._now = 0
@@ -526,7 +531,7 @@ class _Events:
         elif type_ is not None:
             raise Wrong("only server-sent events have a name")
         elif kind in ("info", "head"):
-            payload = checks.head_payload(payload)
+            checks.require_head(payload)
         elif kind == "end" and (payload is not None or "ending" not in told):
             checks.require_end(payload)
         size = self._size(kind, type_, payload, raw, told)
@@ -549,7 +554,6 @@ class _Events:
         elif data is not None:
             size = len(sse.wire(type_, data, None)) if kind == _SSE else len(data)
         else:
-            self.bare = True
             size = checks.count(told, "size")
         if told.get("size", size) != size:
             raise Wrong(f"`size` says {told['size']}, and the payload is of {size} bytes: take `size` out")

@@ -64,22 +64,33 @@ def output_messages(reading: Reading) -> str | None:
 
 
 def _message(told: Mapping[str, Any]) -> dict[str, Any]:
-    role = told.get("role")
-    parts = list(_parts(told.get("content", told.get("parts"))))
-    if told.get("role") == "tool" or told.get("type") == "function_call_output":
+    role, kind = told.get("role"), told.get("type")
+    if role == "tool" or kind == "function_call_output":
         result = told.get("content", told.get("output"))
         name = told.get("tool_call_id") or told.get("call_id")
         return {"role": "tool", "parts": [{"type": "tool_call_response", "id": name, "response": result}]}
-    parts += _calls(told.get("tool_calls"))
+    if role is None and isinstance(kind, str) and kind != "message":
+        return _item(kind, told)
+    parts = [*_parts(told.get("content", told.get("parts"))), *_calls(told.get("tool_calls"))]
     return {"role": role if isinstance(role, str) else "user", "parts": parts}
+
+
+def _item(kind: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """What is no message in the `input` of a response: what an earlier answer had beside text, and what came of it."""
+    if kind == "function_call":
+        return {"role": "assistant", "parts": [_call(told.get("call_id"), told)]}
+    return {"role": "tool" if kind.endswith("_output") else "assistant", "parts": [{"type": kind}]}
 
 
 def _calls(given: Any) -> Iterator[dict[str, Any]]:
     for each in given if isinstance(given, list) else ():
         function = each.get("function") if isinstance(each, Mapping) else None
         if isinstance(function, Mapping):
-            told = {"name": function.get("name"), "arguments": function.get("arguments")}
-            yield {"type": "tool_call", "id": each.get("id"), **told}
+            yield _call(each.get("id"), function)
+
+
+def _call(name: Any, function: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "tool_call", "id": name, "name": function.get("name"), "arguments": function.get("arguments")}
 
 
 def _parts(given: Any) -> Iterator[dict[str, Any]]:

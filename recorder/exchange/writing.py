@@ -9,7 +9,6 @@ import os
 import secrets
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -18,7 +17,7 @@ from uuid import UUID
 from ..errors import Conflict, NotFound, UsageError
 from ..recording import Recording
 from ..store import Append, Store
-from . import keeping
+from . import cleaning, keeping
 from .lines import Entry, header_line, recording_lines
 from .otlp import Part, Traced
 from .reading import Parsed, parsed, read, read_head
@@ -49,10 +48,7 @@ def entries(store: Store, recording_ids: Iterable[UUID]) -> Iterator[Entry]:
     """
     store.require_content()
     for recording_id in recording_ids:
-        recording = store.recording(recording_id)
-        if not recording.request.url:  # nothing else has none
-            recording = replace(recording, erasures=store.erasures([recording_id]).get(recording_id, ()))
-        yield Entry(recording, list(store.events(recording_id)))
+        yield Entry(store.recording(recording_id), list(store.events(recording_id)))
 
 
 def traced(store: Store, recording_ids: Iterable[UUID], running: list[UUID]) -> Iterator[Traced]:
@@ -185,7 +181,8 @@ def import_(
     """
     if Path(path).stat().st_size > _AT_ONCE:
         for recording, _ in parsed(path, strict=strict, trusted=trusted):
-            _require_no_other(store, recording)
+            if _kept(store, recording) is None:
+                _require_no_other(store, recording)
         found: Iterable[Parsed] = parsed(path, strict=strict, trusted=trusted)
     else:
         found = list(parsed(path, strict=strict, trusted=trusted))
@@ -204,13 +201,37 @@ def _require_no_other(store: Store, recording: Recording) -> None:
         )
 
 
+def _kept(store: Store, recording: Recording) -> Recording | None:
+    """What the store has of a recording of which import withheld something: from before that, or as an earlier import
+    left it.
+
+    None where it has nothing, or another one; what was erased there does not come back.
+    """
+    sealed = cleaning.sealed_as(recording)
+    if sealed is None:
+        return None
+    try:
+        stored = store.recording(recording.recording_id)
+    except NotFound:
+        return None
+    if stored.ending is None or stored.ending.seal is None or not stored.request.url:
+        return None
+    return stored if sealed in (stored.ending.seal.hex(), cleaning.sealed_as(stored)) else None
+
+
 def put(store: Store, found: Iterable[Parsed]) -> list[Recording]:
-    """Put these into a store; the recordings. A list goes in whole or not at all, anything else in several parts."""
+    """Put these into a store; the recordings. A list goes in whole or not at all, anything else in several parts.
+
+    What import withheld something of stays, and is given, as the store has it already.
+    """
     most = sys.maxsize if isinstance(found, list) else _ROWS
     taken: list[Recording] = []
     batch: list[Append] = []
     count = 0
     for recording, rows in found:
+        if (kept := _kept(store, recording)) is not None:
+            taken.append(kept)
+            continue
         taken.append(recording)
         batch.append(Append(recording.recording_id, recording, rows, recording.ending))
         count += len(rows)

@@ -173,12 +173,9 @@ class Prices:
         if said is None:
             return None
         if said not in listed.providers():
-            raise UsageError(f"prices.providers is wrong: the list has no such provider; it has {_all_providers()}")
+            known = ", ".join(listed.providers())
+            raise UsageError(f"prices.providers is wrong: the list has no such provider; it has {known}")
         return said
-
-
-def _all_providers() -> str:
-    return ", ".join(listed.providers())
 
 
 def _host(origin: str) -> str:

@@ -15,6 +15,7 @@ from recorder.recording import Reading, UsageQuality
 __all__ = [
     "DAY_US",
     "EVER",
+    "KINDS",
     "MOST_TOKENS",
     "NEVER",
     "Cost",

@@ -270,9 +270,11 @@ class _Teller:
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Tells the process that started this one what was seen here; that one looks for what is left over."""
+        from . import names
+
         config = self._config
         said = config.getoption("recorder_orphans") or config.getini("recorder_orphans")
-        folder = config.getoption("recorder_dir") or config.getini("recorder_dir") or "recordings"
+        folder = config.getoption("recorder_dir") or config.getini("recorder_dir") or names.FOLDER
         items = getattr(session, "items", [])
         there = any((parent / folder).is_dir() for parent in {item.path.parent for item in items})
         output = getattr(config, "workeroutput", None)

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from recorder.errors import StoreError, UsageError
 from recorder.queries.asking import Answer, LeftOut, Scope, ask, micros, slice_of
+from recorder.queries.copying import quoted
 from recorder.queries.questions import Question, find, questions
 from recorder.queries.snapshot import Kept, Snapshot, locked
 from recorder.store import Store
@@ -162,9 +163,9 @@ def _write(connection: duckdb.DuckDBPyConnection, select: str, path: Path) -> in
     ids = [f'CAST("{name}" AS VARCHAR) AS "{name}"' for name, kind, *_ in described if kind == "UUID"]
     rows = f"SELECT * REPLACE ({', '.join(ids)}) FROM ({select})" if ids else select  # noqa: S608
     partial = path.with_name(f"{path.name}.partial")
-    quoted = str(partial).replace("'", "''")
+    copy = f"COPY ({rows}) TO {quoted(str(partial))} (FORMAT parquet, COMPRESSION zstd)"
     try:
-        ((written,),) = connection.execute(f"COPY ({rows}) TO '{quoted}' (FORMAT parquet, COMPRESSION zstd)").fetchall()
+        ((written,),) = connection.execute(copy).fetchall()
     except duckdb.IOException as error:
         partial.unlink(missing_ok=True)
         raise StoreError(f"{path} cannot be written: {error}; make room, or name another folder") from None

@@ -17,6 +17,7 @@ from recorder import config
 from recorder.errors import UsageError
 from recorder.prices import MOST_TOKENS
 from recorder.queries import tables
+from recorder.queries.copying import quoted
 from recorder.queries.questions import MOMENT, Chart, Question
 
 if TYPE_CHECKING:
@@ -74,6 +75,10 @@ _WHY: Final[Mapping[str, tuple[tuple[str, str], ...]]] = {
     "json_valid": (("TRUE", "no JSON was asked for"),),
     "cost_usd": (("TRUE", "without a price: `recorder analyze unpriced` says why"),),
 }
+_WHY_ALIKE: Final[Mapping[str, str]] = dict.fromkeys(
+    ("input_tokens", "total_tokens", "output_tokens|input_tokens"), "output_tokens"
+)
+
 #: What is worked out of the runs that are asked about, by what a question says that it uses, in this order. They are
 #: tables, as what reads them reads them several times.
 _WORKED_OUT: Final[Mapping[str, tuple[str, ...]]] = {
@@ -81,10 +86,6 @@ _WORKED_OUT: Final[Mapping[str, tuple[str, ...]]] = {
     "features": ("features",),
     "marked": ("features", "marked"),
 }
-
-_WHY_ALIKE: Final[Mapping[str, str]] = dict.fromkeys(
-    ("input_tokens", "total_tokens", "output_tokens|input_tokens"), "output_tokens"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -249,18 +250,13 @@ def slice_of(by: str | None) -> str:
         return "'all'"
     kind, colon, name = by.partition(":")
     if colon and name and kind == "tag":
-        return f"(SELECT t.value FROM run_tags t WHERE t.run_id = r.run_id AND t.name = {_text(name)})"  # noqa: S608
+        return f"(SELECT t.value FROM run_tags t WHERE t.run_id = r.run_id AND t.name = {quoted(name)})"  # noqa: S608
     if colon and name and kind == "metadata":
         pointer = "/" + name.replace("~", "~0").replace("/", "~1")  # RFC 6901
-        return f"json_extract_string(r.metadata, {_text(pointer)})"
+        return f"json_extract_string(r.metadata, {quoted(pointer)})"
     if by in SLICES:
         return SLICES[by]
     raise UsageError(f"runs cannot be told apart by {by!r}: give {', '.join(SLICES)}, tag:NAME or metadata:NAME")
-
-
-def _text(value: str) -> str:
-    """SQL's literal of a text."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _select(connection: duckdb.DuckDBPyConnection, scope: Scope, *, costs: bool) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from recorder.errors import NotFound, UsageError
 from recorder.queries import tables
+from recorder.queries.copying import quoted
 from recorder.queries.snapshot import locked
 
 if TYPE_CHECKING:
@@ -184,10 +185,10 @@ def _kind(path: Path) -> str:
 
 
 def _reader(path: Path) -> str:
-    quoted = "'" + str(path).replace("'", "''") + "'"
+    name = quoted(str(path))
     if _kind(path) == "Parquet":
-        return f"read_parquet({quoted})"
-    return f"read_csv({quoted}, all_varchar = true, header = true, max_line_size = 16777216)"
+        return f"read_parquet({name})"
+    return f"read_csv({name}, all_varchar = true, header = true, max_line_size = 16777216)"
 
 
 def _chosen(connection: duckdb.DuckDBPyConnection, path: Path, mapping: Mapping[str, str]) -> dict[str, str]:
@@ -216,14 +217,9 @@ def _name(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def _text(text: str) -> str:
-    """SQL's literal of a text."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def _told(column: str) -> str:
     """What a column says, as text; `=VALUE` says the same in each row."""
-    return f"CAST({_text(column[1:])} AS VARCHAR)" if column.startswith("=") else f"CAST({_name(column)} AS VARCHAR)"
+    return f"CAST({quoted(column[1:])} AS VARCHAR)" if column.startswith("=") else f"CAST({_name(column)} AS VARCHAR)"
 
 
 def _number(field: str) -> str:
@@ -288,7 +284,7 @@ def _outcome_field(chosen: Mapping[str, str]) -> str:
 
 def _unknown_words(connection: duckdb.DuckDBPyConnection, chosen: Mapping[str, str]) -> Iterator[str]:
     field = _outcome_field(chosen)
-    known = ", ".join(map(_text, _WORDS))
+    known = ", ".join(map(quoted, _WORDS))
     found = connection.execute(
         f"SELECT {_name(field)}, count(*) AS runs FROM log "  # noqa: S608
         f"WHERE NOT {_absent(field)} AND {_word(field)} NOT IN ({known}) "

@@ -128,7 +128,7 @@ def _make_prices(connection: duckdb.DuckDBPyConnection, lists: Prices) -> None:
 # -- from Python to DuckDB ------------------------------------------------------------------------------------------
 
 _LOOKED_UP: Final = {
-    **dict.fromkeys(("key",), "BIGINT"),
+    "key": "BIGINT",
     **dict.fromkeys(Key._fields, "VARCHAR"),
     **dict.fromkeys(("provider", "tier", "otherwise"), "VARCHAR"),
     "exact_model": "BOOLEAN",

@@ -409,8 +409,7 @@ def _open(place: Path, manifest: Manifest, spare: _Spare, *, events: bool) -> du
             connection.execute("SET TimeZone = 'UTC'")
             for name, link in links.items():
                 if name != "facts":
-                    quoted = str(link).replace("'", "''")
-                    connection.execute(f"ATTACH '{quoted}' AS {name} (READ_ONLY)")
+                    connection.execute(f"ATTACH {copying.quoted(str(link))} AS {name} (READ_ONLY)")
             if events:
                 connection.execute(f"CREATE TEMP VIEW events AS {copying.event_rows(said)}")
         except BaseException:

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, LargeBinary, Table, Text
 
 from recorder import resources, schema
+from recorder.queries.copying import quoted
 
 __all__ = ["BACKENDS", "Carried", "Derived", "Watched", "carried", "derived", "events", "shared", "views", "watched"]
 
@@ -149,7 +150,7 @@ def watched(backend: str, place: str) -> Watched:
     )
     totals = ", ".join(f"CAST(coalesce(sum({each}), 0) AS BIGINT)" for each in ("recordings", "stamps", "weighted"))
     oid = "CAST(CAST(CAST('readings' AS regclass) AS oid) AS TEXT)"
-    identity = oid if backend == "postgresql" else "'" + place.replace("'", "''") + "'"
+    identity = oid if backend == "postgresql" else quoted(place)
     return Watched(
         days=_listed("days", sums, day="BIGINT", recordings="BIGINT", stamps="BIGINT"),
         stamps=_listed(

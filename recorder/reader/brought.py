@@ -149,9 +149,8 @@ def _read(recording: Recording, events: Iterable[Event]) -> tuple[Reading, Passi
 
 def withheld(recording: Recording, reading: Reading, passing: Passing) -> str | None:
     """Why nobody can know what the recording said; None where its payloads are there."""
-    if recording.content != "full":
-        return f"it was recorded with content={recording.content}"
-    return "its payloads were erased" if "payload_missing" in {*reading.flags, *passing.flags} else None
+    gone = recording.content != "full" or "payload_missing" in {*reading.flags, *passing.flags}
+    return recording.missing if gone else None
 
 
 def place_of(rows: Sequence[Event], position: int) -> int | None:

@@ -1,4 +1,4 @@
-"""A user's functions, called so that none of them can hold up or break a recording.
+"""A user's functions, called so that none of them can break a recording, or hold up the writer for more than seconds.
 
 A hook runs on a thread of its own, and is waited for only so long. What it did not say in time, it did not say; the
 payload is withheld. A thread cannot be ended from outside, so one that hangs is left behind; after a few of these the
@@ -39,9 +39,8 @@ class HookError(Exception):
 class Timed:
     """A hook with a deadline. Any thread may call it; after a fork each side has a thread of its own."""
 
-    def __init__(self, hook: Hook, deadline: float = DEADLINE) -> None:
-        self.hook = hook
-        self._deadline = deadline
+    def __init__(self, hook: Hook) -> None:
+        self._hook = hook
         self._begin()
 
     def _begin(self) -> None:
@@ -73,17 +72,16 @@ class Timed:
             if self._asked is None:
                 self._asked = SimpleQueue()
                 weakref.finalize(self, self._asked.put, None)  # the thread ends with its hook
-                threading.Thread(
-                    target=_work, args=(self.hook, self._asked), name="recorder-redact", daemon=True
-                ).start()
+                worked = (self._hook, self._asked)
+                threading.Thread(target=_work, args=worked, name="recorder-redact", daemon=True).start()
             answers: SimpleQueue[_Answer] = SimpleQueue()
             self._asked.put((text, place, answers))
             try:
-                said = answers.get(timeout=self._deadline)
+                said = answers.get(timeout=DEADLINE)
             except Empty:
                 self._hung += 1
                 self._asked = None
-                raise HookError(f"no answer within {self._deadline:g} s") from None
+                raise HookError(f"no answer within {DEADLINE:g} s") from None
         if isinstance(said, BaseException):
             raise HookError(type(said).__name__)
         return said

@@ -48,7 +48,7 @@ def _string_end(data: bytes, start: int) -> int:
     return -1
 
 
-def leaves(data: bytes, start: int = 0) -> Iterator[Leaf]:  # noqa: PLR0912 (one for each mark of the grammar)
+def leaves(data: bytes, start: int = 0) -> Iterator[Leaf]:
     """The values of the JSON text that begins at `start`, as far as it is one. A string that is cut off is a leaf."""
     path: list[str | int] = []
     objects: list[bool] = []  # of the open containers: whether it is an object
@@ -83,18 +83,23 @@ def leaves(data: bytes, start: int = 0) -> Iterator[Leaf]:  # noqa: PLR0912 (one
             if mark == b"[":
                 path.append(0)
         elif mark in b"}]":
-            if not objects or objects.pop() != (mark == b"}"):
-                return
-            if mark == b"]":
-                path.pop()
-            if objects and objects[-1]:
-                path.pop()
-            if not objects:
+            if not _left(mark, path, objects):
                 return
         elif mark == b"," and objects and not objects[-1]:
             last = path[-1]
             assert isinstance(last, int)
             path[-1] = last + 1
+
+
+def _left(mark: bytes, path: list[str | int], objects: list[bool]) -> bool:
+    """Leave the innermost container; False where the mark ends none, or nothing is left to be in."""
+    if not objects or objects.pop() != (mark == b"}"):
+        return False
+    if mark == b"]":
+        path.pop()
+    if objects and objects[-1]:
+        path.pop()
+    return bool(objects)
 
 
 def _name(raw: bytes) -> str:

@@ -12,7 +12,8 @@ something was found in a recording, or where a user's rules look at texts, every
 do. What is longer than the limits below is masked as far as it was held back.
 
 An answer with a content coding has `wire` rows before the events that they hold. What is masked in an event cannot be
-masked in these, so from the first such row on they go without payload.
+masked in these, so from the first such row on they go without payload. A row that may also hold the beginning of what
+is masked later waits for the events of the next one.
 """
 
 from __future__ import annotations
@@ -142,13 +143,16 @@ class Passage:
     found: how often each rule found something so far. wire_withheld: `wire` rows no longer have their payloads.
     """
 
-    __slots__ = ("_always", "_held", "_new", "_redactor", "_remembered", "found", "wire_withheld")
+    __slots__ = ("_always", "_expected", "_held", "_new", "_redactor", "_remembered", "found", "wire_withheld")
 
     def __init__(self, redactor: Redactor, *, armed: bool = False) -> None:
         self.found: Counter[str] = Counter()
         self.wire_withheld = False
         self._redactor = redactor
         self._always = armed or redactor.own
+        # By position the `wire` rows that hold a part of what the next one completes: an event that has begun to be
+        # decoded (True), or what is not decoded yet (False).
+        self._expected: dict[int, bool] = {}
         self._held: list[_Line] = []
         self._new: list[Row] = []  # behind these, and not looked at yet
         self._remembered: deque[Row | _Line] = deque(maxlen=_REMEMBERED)
@@ -159,16 +163,14 @@ class Passage:
         `payloads` are the bytes of these rows' body; `last` says that none follow. What is held back comes later.
         Raises nothing: where looking closely fails, payloads are withheld.
         """
-        # The path that nearly everything takes.
-        if rows and not self._is_wary() and not suspicious(payloads) and (last or rows[-1][2] != _BODY):
-            self._remembered.extend(rows if len(rows) <= _REMEMBERED else rows[-_REMEMBERED:])
-            return rows, True
-        rows, self._new = [*self._new, *rows], []
-        if not last and len(rows) * _SHARE < len(self._held):
-            self._new = rows
-            return [], False
         try:
-            return self._take(rows, payloads, last=last)
+            rows, self._new = [*self._new, *rows] if self._new else rows, []
+            if not self._is_wary() and not suspicious(payloads) and not _ends_open(rows, last=last):
+                ready = self._pass(rows, last=last)  # what nearly everything does
+            elif not last and len(rows) * _SHARE < len(self._held):
+                ready, self._new = [], rows
+            else:
+                ready = self._take(rows, last=last)
         except Exception as error:  # noqa: BLE001 (a defect of ours must neither leak nor stop the writer)
             # Only the class: a message may quote the payload.
             logger.warning(
@@ -178,26 +180,37 @@ class Passage:
             held, self._held = [line.came for line in self._held], []
             self.found["withheld"] += 1
             return [_withheld(row) for row in (*held, *rows)], False
+        if self._expected:
+            waiting = [line.row for line in self._held] + self._new
+            self._expected = {row[1]: self._expected[row[1]] for row in waiting if row[1] in self._expected}
+        return ready, ready is rows
 
-    def _take(self, rows: list[Row], payloads: bytes, *, last: bool) -> tuple[list[Row], bool]:
+    def _pass(self, rows: list[Row], *, last: bool) -> list[Row]:
+        """Rows in which nothing can be. Those wait that hold the beginning of what is still to come."""
+        waits = self._first_open(rows) if self._expected and not last else len(rows)
+        if waits < len(rows):
+            if _is_too_much(rows[waits:]):
+                return self._look(rows, last=last)
+            rows, self._new = rows[:waits], rows[waits:]
+        self._remember(rows)
+        return rows
+
+    def _take(self, rows: list[Row], *, last: bool) -> list[Row]:
         if self._is_wary():
-            return self._look(rows, last=last), False
-        if not suspicious(payloads) and not _ends_open(rows, last=last):
-            self._remember(rows)
-            return rows, True
+            return self._look(rows, last=last)
         ready: list[Row] = []
         by = 0
         for at, row in enumerate(rows):
             if row[2] == _WIRE:  # what follows was decoded from it: they are looked at together
                 self._remember(rows[by:at])
-                return ready + rows[by:at] + self._look(rows[at:], last=last), False
+                return ready + rows[by:at] + self._look(rows[at:], last=last)
             if self._is_wary() or _is_suspicious(row):
                 self._remember(rows[by:at])
                 ready += rows[by:at]
                 ready += self._look([row], last=last and at == len(rows) - 1)
                 by = at + 1
         self._remember(rows[by:])
-        return ready + rows[by:], False
+        return ready + rows[by:]
 
     def _is_wary(self) -> bool:
         """Whether the next row is to be looked at, whatever it looks like."""
@@ -217,6 +230,16 @@ class Passage:
         self._always = self._always or cleaned is not data
         return cleaned
 
+    def expect(self, wires: Sequence[int], tail: bytes, *, behind: bool) -> None:
+        """`wire` rows of these positions come, and then the events that they complete. `tail`: what was decoded behind
+        these; `behind`: there may be more that is not decoded yet.
+        """
+        self._expected.update(dict.fromkeys(wires[:-1], True))
+        if tail and self.holds(tail):
+            self._expected[wires[-1]] = True
+        elif behind:
+            self._expected[wires[-1]] = False
+
     def holds(self, decoded: bytes) -> bool:
         """Whether what was decoded so far has to be there as a whole before what it came from may be stored."""
         return self._redactor.own or may_hold(decoded) or unfinished(decoded[-_BODY_END:]) is not None
@@ -232,8 +255,8 @@ class Passage:
         for parts in _texts(lines).values():
             if not lines[parts[-1][0]].settled:
                 held_from = min(held_from, self._join(lines, parts, last=last))
-        held_from = self._with_wire(lines, held_from)
-        if _is_too_much(lines[held_from:]):
+        held_from = self._with_wire(lines, held_from, last=last)
+        if _is_too_much([line.row for line in lines[held_from:]]):
             self._give_up(lines[held_from:])
             held_from = len(lines)
         self._withhold_wire(lines)
@@ -302,7 +325,8 @@ class Passage:
             self.found[found.rule] += 1
 
     def _give_up(self, lines: list[_Line]) -> None:
-        """Mask all the texts that have been held back for too long."""
+        """Mask all the texts that have been held back for too long; nobody knows what is in their `wire` rows."""
+        self.wire_withheld = self.wire_withheld or any(line.row[2] == _WIRE for line in lines)
         for line in lines:
             for piece in line.pieces:
                 counted: Counter[str] = Counter()
@@ -313,27 +337,51 @@ class Passage:
 
     # -- content codings -----------------------------------------------------------------------------------------------
 
-    def _with_wire(self, lines: list[_Line], at: int) -> int:
-        """From where on lines wait: with a held event waits the row that it was decoded from."""
-        if at < len(lines):
-            before = next((wire for wire in range(at, -1, -1) if lines[wire].row[2] == _WIRE), at)
-            return at if lines[before].settled else before
+    def _with_wire(self, lines: list[_Line], at: int, *, last: bool) -> int:
+        """From where on lines wait: with a held event each row that it was decoded from; and what holds the beginning
+        of another event waits for that, unless there is none.
+        """
+        rows = [line.row for line in lines]
+        for number, line in enumerate(lines):
+            if line.row[2] == _WIRE and not line.settled:
+                end, is_open = self._reach(rows, number)
+                if end > at or (is_open and not last):
+                    return min(number, at)
         return at
+
+    def _first_open(self, rows: Sequence[Row]) -> int:
+        """The first row that holds the beginning of what is still to come; how many there are where none does."""
+        wires = (at for at, row in enumerate(rows) if row[2] == _WIRE)
+        return next((at for at in wires if self._reach(rows, at)[1]), len(rows))
+
+    def _reach(self, rows: Sequence[Row], at: int) -> tuple[int, bool]:
+        """The row behind the events that a `wire` row has a part in; whether more of them are to come."""
+        end, goes_on = _next_wire(rows, at), rows[at][1] in self._expected
+        while goes_on and end < len(rows):
+            goes_on = self._expected.get(rows[end][1], False)
+            end = _next_wire(rows, end)
+        return end, goes_on
 
     def _withhold_wire(self, lines: list[_Line]) -> None:
         touched = next((at for at, line in enumerate(lines) if line.touched and line.row[2] != _WIRE), None)
+        rows = [line.row for line in lines]
         for at, line in enumerate(lines):
             recording_id, position, kind, elapsed_us, type_, data, raw, size, cut = line.row
             if kind != _WIRE or line.settled or data is None:
                 continue
-            following = next((wire for wire in range(at + 1, len(lines)) if lines[wire].row[2] == _WIRE), len(lines))
-            self.wire_withheld = self.wire_withheld or (touched is not None and touched < following)
+            if not self.wire_withheld:
+                self.wire_withheld = touched is not None and touched < self._reach(rows, at)[0]
             if self.wire_withheld:
                 line.row = (recording_id, position, kind, elapsed_us, type_, None, raw, size, cut)
 
 
-def _is_too_much(lines: Sequence[_Line]) -> bool:
-    return len(lines) > _MOST_ROWS or sum(line.row[7] for line in lines) > _MOST_BYTES
+def _next_wire(rows: Sequence[Row], at: int) -> int:
+    """The next `wire` row behind a row; how many rows there are where none follows."""
+    return next((number for number in range(at + 1, len(rows)) if rows[number][2] == _WIRE), len(rows))
+
+
+def _is_too_much(rows: Sequence[Row]) -> bool:
+    return len(rows) > _MOST_ROWS or sum(row[7] for row in rows) > _MOST_BYTES
 
 
 def _ends_open(rows: Sequence[Row], *, last: bool) -> bool:

@@ -12,7 +12,7 @@ A user's rule is a text:
 or a hook: a function that is given a payload as text and "request" or "response", and gives the texts in it that are
 not to be stored. They are masked in string values, however these are spelled; member names and numbers stay. The
 payload is withheld where one of them is a piece of JSON (as the whole payload is), and where a hook fails, takes longer
-than 5 s, or gives anything else.
+than 5 s (the writer waits so long; after three times the hook is not asked again), or gives anything else.
 
 Counts are kept by rule. Nothing here keeps, logs or raises what was found.
 """
@@ -43,8 +43,7 @@ _ROOT: Final = re.compile(r"(body|response|query|headers)(?=[.\[])")
 
 #: After so many matches in one text a pattern is trusted to end.
 _DOUBTED: Final = 64
-
-
+#: What ties a pattern to an end of the text.
 _ANCHOR: Final = re.compile(r"(?<!\[)\^|\$|\\[AzZ]")
 
 
@@ -93,12 +92,10 @@ class Redactor:
     """
 
     def __init__(self, rules: Sequence[str] = (), hooks: Sequence[Hook] = ()) -> None:
-        self.rules = tuple(rules)
-        self.hooks = tuple(hooks)
         self._hooks = tuple(map(Timed, hooks))
         self._patterns: list[_Pattern] = []
         self._paths: dict[str, list[tuple[str, tuple[Step, ...]]]] = {root: [] for root in _ROOTS.values()}
-        for number, rule in enumerate(self.rules, 1):
+        for number, rule in enumerate(rules, 1):
             self._add(rule, number)
 
     def _add(self, rule: str, number: int) -> None:
@@ -124,12 +121,12 @@ class Redactor:
     @property
     def own(self) -> bool:
         """Whether a user's rules look at answers, all of them."""
-        return bool(self._patterns or self._paths["response"] or self.hooks)
+        return bool(self._patterns or self._paths["response"] or self._hooks)
 
     @property
     def wants_whole(self) -> bool:
         """Whether an answer's body has to be there as a whole before it can be redacted."""
-        return bool(self._paths["response"] or self.hooks)
+        return bool(self._paths["response"] or self._hooks)
 
     # -- payloads ------------------------------------------------------------------------------------------------------
 
@@ -140,17 +137,9 @@ class Redactor:
         """
         if may_hold(data):
             data = apply(data, find_shapes(data), found)
-        if self._patterns or self._paths[place] or self.hooks:
+        if self._patterns or self._paths[place] or self._hooks:
             data = self._clean_own(data, place, found)
         return data
-
-    def find(self, data: bytes) -> dict[str, int]:
-        """How often each rule finds something in a payload; nothing of what it is."""
-        asked: Counter[str] = Counter()
-        answered: Counter[str] = Counter()
-        self.clean(data, "request", asked)
-        self.clean(data, "response", answered)
-        return dict(asked | answered)
 
     def text_spans(self, text: Unescaped) -> Iterator[Found]:
         """What the user's patterns mask of a text; places are those of its bytes."""

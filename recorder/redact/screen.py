@@ -27,9 +27,11 @@ _LENGTHS: Final = (0, 4, 5, 6, 7, 99)
 _NAME_ENDS: Final = (("key", ("pi", "t", "te", "ss", "ion")), ("token", ("s", "h", "ssion")), ("secret", ("t",)))
 #: Parts of all other names.
 _NAME_PARTS: Final = ("uthoriz", "ssw", "ssphrase", "ookie")
-#: What signs a URL, and what stands before a user in one (also as PHP spells it).
+#: What signs a URL.
 _URL_PARTS: Final = ("-Signature", "-signature", "ignature=", "sig=", "ignature%3", "sig%3", "y-Token", "y-token")
-_URLS: Final = ("://", ":\\/")
+#: A URL that may hold a user, or breaks off before one knows; slashes also as PHP spells them. (Most URLs go on with a
+#: path, and are looked at no closer.)
+_USER: Final = r':\\{0,4}/\\{0,4}/[^/?#"@ ]*[@"]'
 
 
 def _name_parts() -> Iterator[str]:
@@ -47,11 +49,11 @@ def _name_parts() -> Iterator[str]:
 
 @cache
 def _quick() -> Matcher:
-    known = sorted({*words(), *_name_parts(), *_URL_PARTS, *map(str.upper, _URL_PARTS), *_URLS}, key=len)
+    known = sorted({*words(), *_name_parts(), *_URL_PARTS, *map(str.upper, _URL_PARTS)}, key=len)
     # A word that holds another is found with it.
     least = [word for at, word in enumerate(known) if not any(other in word for other in known[:at])]
     groups = [[word for word in least if shortest <= len(word) < longer] for shortest, longer in pairwise(_LENGTHS)]
-    return Matcher(*("|".join(map(re.escape, group)) for group in groups), SPELLED)
+    return Matcher(*("|".join(map(re.escape, group)) for group in groups), f"{SPELLED}|{_USER}")
 
 
 @cache

@@ -60,7 +60,7 @@ class Playback:
         self._store = store
         self._chunking = chunking
         #: Whether the undecoded bytes are withheld, so that the decoded ones are played.
-        self._decoded = (self.ending.detail.get("redacted") or {}).get("wire") == "withheld"
+        self._decoded = self.ending.wire_withheld
         self._read_heads()
 
     def _read_heads(self) -> None:
@@ -175,7 +175,7 @@ def _without_coding(head: Head) -> Head:
 def _require_payloads(there: bool, recording: Recording) -> None:
     """Raises NotFound where a recording has nothing to play."""
     if not there:
-        why = "they were erased" if recording.content == "full" else f"it was recorded with content={recording.content}"
         raise NotFound(
-            f"recording {recording.recording_id} has no payloads: {why}; choose one that was recorded with content=full"
+            f"recording {recording.recording_id} has no payloads: {recording.missing};"
+            " choose one that was recorded with content=full"
         )

@@ -26,6 +26,7 @@ from typing import Final
 
 from recorder import __version__, queries
 from recorder.queries import Scope
+from recorder.store import Store
 
 from . import fleet
 from .adviser import adviser, slider_data
@@ -82,22 +83,16 @@ def make(
     Raises what `recorder.queries.connect` and `recorder.queries.ask` raise.
     """
     with closing(queries.connect(url)) as connection:
-        facts = gather(connection, scope, most=most, progress=progress)
-    runs = 0 if facts.total is None else facts.total["runs"]
-    heading = f"Report on {several(runs, 'run')}"
-    return _made(facts, title or heading, shown_store(url), made_at)
-
-
-def shown_store(url: str | os.PathLike[str]) -> str:
-    """The store's URL without a password."""
-    from recorder.store import Store
-
+        facts = gather(connection, scope, most=most, price_folder=queries.folder_of(url), progress=progress)
     with Store.open(url, readonly=True) as store:
-        return store.url
+        shown = store.url  # without a password
+    return _made(facts, title, shown, made_at)
 
 
-def _made(facts: Facts, title: str, store: str, made_at: int) -> Made:
+def _made(facts: Facts, title: str | None, store: str, made_at: int) -> Made:
     found = findings(facts)
+    runs = 0 if facts.total is None else facts.total["runs"]
+    title = title or f"Report on {several(runs, 'run')}"
     style, script = _file("page.css"), _file("page.js")
     page = element(
         "html",
@@ -114,7 +109,6 @@ def _made(facts: Facts, title: str, store: str, made_at: int) -> Made:
         ),
         lang="en",
     )
-    runs = 0 if facts.total is None else facts.total["runs"]
     return Made(page=f"<!doctype html>\n{page}\n", runs=runs, findings=tuple(found))
 
 

@@ -15,7 +15,7 @@ from .findings import worded
 from .gathering import TARGETS, Facts, Group
 from .markup import Child, Markup, element, fragment
 from .pieces import Cell, Column, figure, fold, legend, note, section, strong, table
-from .wording import BLANK, UNKNOWN, count, share, tokens, usd
+from .wording import BLANK, UNKNOWN, count, percent, share, tokens, usd
 
 __all__ = ["adviser", "slider_data"]
 
@@ -110,7 +110,7 @@ def _overview(facts: Facts) -> Markup:
     columns = [
         Column(facts.heading),
         Column("Cap now", True, "of the latest run, where it had one"),
-        *(Column(f"Cap for {target * 100:.0f}{BLANK}%", True) for target in TARGETS),
+        *(Column(f"Cap for {percent(target)}", True) for target in TARGETS),
         Column(f"95{BLANK}% band", True, f"in which the cap for {TARGETS[-1] * 100:.0f} % lies"),
         Column("Cut", True, "of the runs that count"),
         Column("Runs", True),
@@ -188,12 +188,11 @@ def _advice(told: Mapping[float, Row | None]) -> list[str]:
     for target, row in told.items():
         if row is None:
             continue
-        part = f"{target * 100:.0f}{BLANK}%"
         if row["advice_tokens"] is None:
-            said.append(f"For {part}: not estimable; {worded(row['why'])}.")
+            said.append(f"For {percent(target)}: not estimable; {worded(row['why'])}.")
         else:
             band = f" (95{BLANK}% band {_band(row)})" if row["low_tokens"] is not None else ""
-            said.append(f"For {part} a cap of {tokens(row['advice_tokens'])}{band}.")
+            said.append(f"For {percent(target)} a cap of {tokens(row['advice_tokens'])}{band}.")
     return said
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from .gathering import Group
 from .pieces import Cell, Column
-from .wording import BLANK, count, share, span, usd
+from .wording import count, share, span, usd
 
-__all__ = ["label", "money", "named", "number", "part", "percent", "time"]
+__all__ = ["money", "named", "number", "part", "time"]
 
 
 def number(value: float | Decimal | None) -> Cell:
@@ -30,11 +29,3 @@ def time(value: int | None) -> Cell:
 def named(*titles: str) -> list[Column]:
     """Columns: the first `titles` in lower case hold text, those that begin with # hold figures."""
     return [Column(title.lstrip("#"), title.startswith("#")) for title in titles]
-
-
-def label(name: str | None) -> str:
-    return Group(name, "", 0, None, None).label
-
-
-def percent(value: float) -> str:
-    return f"{value * 100:.0f}{BLANK}%"

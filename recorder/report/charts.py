@@ -117,7 +117,7 @@ def areas(title: str, description: str, days: Sequence[date], series: Sequence[S
             title,
             description,
             shapes,
-            y_axis(frame, up, _percent),
+            y_axis(frame, up, wording.percent),
             days_axis(frame, days, across, wording.day),
             _tips(frame, across, days, series, wording.share),
         )
@@ -256,8 +256,8 @@ def used(title: str, description: str, points: Sequence[tuple[float, float]], co
         frame,
         title,
         description,
-        y_axis(frame, up, _percent, most=3),
-        x_axis(frame, across, _percent, most=4),
+        y_axis(frame, up, wording.percent, most=3),
+        x_axis(frame, across, wording.percent, most=4),
         line(across(1.0), frame.top, across(1.0), frame.floor, "mark"),
         path([(across(x), up(y)) for x, y in corners], f"line {colour}"),
         class_="small",
@@ -279,7 +279,7 @@ def completion(title: str, description: str, curve: Curve, *, key: str) -> Marku
             title,
             description,
             path(band, "band", closed=True) if band else None,
-            y_axis(frame, up, _percent),
+            y_axis(frame, up, wording.percent),
             x_axis(frame, across, wording.count, most=8 if width > _NARROW else 5),
             text(sum(frame.ends) / 2, frame.height - 4, "output cap, tokens (logarithmic)", "tick", "middle"),
             _marked(curve, frame, across, up),
@@ -422,7 +422,3 @@ def _named(name: str, y: float, *, wide: bool) -> Markup:
 
 def _short(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
-
-
-def _percent(value: float) -> str:
-    return f"{value * 100:.0f}{wording.BLANK}%"

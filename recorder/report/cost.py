@@ -7,9 +7,9 @@ from decimal import Decimal
 from typing import Any, Final
 
 from . import charts
-from .cells import label, money, named, number, part
+from .cells import money, named, number, part
 from .charts import Bar, Range, Series
-from .gathering import Facts
+from .gathering import Facts, label
 from .markup import Markup, fragment
 from .pieces import figure, fold, legend, note, section, subsection, table
 from .wording import UNKNOWN, share, usd

@@ -19,6 +19,7 @@ __all__ = [
     "Frame",
     "Scale",
     "days_axis",
+    "line",
     "linear",
     "logarithmic",
     "path",
@@ -51,11 +52,7 @@ class Scale:
         low, high, at = (
             (math.log(each) for each in (self.low, self.high, max(value, 1e-9)))
             if self.log
-            else (
-                self.low,
-                self.high,
-                value,
-            )
+            else (self.low, self.high, value)
         )
         part = (at - low) / (high - low) if high > low else 0.5
         return self.start + min(max(part, 0.0), 1.0) * (self.end - self.start)
@@ -111,9 +108,9 @@ class Frame:
         return self.height - self.bottom
 
 
-def linear(frame: Frame, high: float, *, low: float = 0.0) -> Scale:
-    """A vertical scale, upwards."""
-    return Scale(low, high if high > low else low + 1, frame.floor, frame.top)
+def linear(frame: Frame, high: float) -> Scale:
+    """A vertical scale from 0, upwards."""
+    return Scale(0.0, high if high > 0 else 1.0, frame.floor, frame.top)
 
 
 def logarithmic(frame: Frame, low: float, high: float) -> Scale:

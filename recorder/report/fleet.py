@@ -8,12 +8,12 @@ from datetime import date
 from typing import Any, Final
 
 from . import charts, wording
-from .cells import label, money, named, number, part, percent, time
+from .cells import money, named, number, part, time
 from .charts import Bar, Range, Series
-from .gathering import Facts
+from .gathering import Facts, label
 from .markup import Markup, element, fragment
 from .pieces import figure, fold, legend, note, section, strong, subsection, table
-from .wording import BLANK, count, several, share, tokens
+from .wording import BLANK, count, percent, several, share, tokens
 
 __all__ = ["outcomes", "truncation", "use_of_caps"]
 

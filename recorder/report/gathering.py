@@ -18,7 +18,7 @@ from recorder.queries.questions import read
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["CAPS", "GROUPS", "TARGETS", "Facts", "Group", "gather"]
+__all__ = ["CAPS", "TARGETS", "Facts", "Group", "gather", "label"]
 
 Row = Mapping[str, Any]
 
@@ -31,24 +31,26 @@ CAPS: Final = 240
 
 
 class Group(NamedTuple):
-    """What is told apart: its name (None where runs have none), the class of its colour, and its runs."""
+    """What is told apart: its name (None where runs have none), and the class of its colour."""
 
     name: str | None
     colour: str
-    runs: int
-    cut_share: float | None
-    usable_share: float | None
 
     @property
     def label(self) -> str:
-        return "(none)" if self.name is None else self.name if self.name.strip() else f"“{self.name}”"
+        return label(self.name)
+
+
+def label(name: str | None) -> str:
+    """A group's name as people read it."""
+    return "(none)" if name is None else name if name.strip() else f"“{name}”"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """The answers: by name for the whole (`whole`), and told apart (`parts`), where they are asked so.
 
-    `other_groups` are not drawn by themselves, nor are their `other_runs`. `advice` is by target. `caps` were tried.
+    `other_groups` are not drawn by themselves, nor are their `other_runs`. `advice` is by target.
     """
 
     scope: Scope
@@ -60,7 +62,6 @@ class Facts:
     parts: Mapping[str, Answer]
     advice: Mapping[float, Answer]
     days: Answer
-    caps: Sequence[int]
 
     @property
     def total(self) -> Row | None:
@@ -135,9 +136,11 @@ def gather(
     scope: Scope,
     *,
     most: int = 20,
+    price_folder: Path | None = None,
     progress: Callable[[float], None] = lambda _part: None,
 ) -> Facts:
-    """Ask everything; at most so many runs in each list of runs. `progress` is told which part of it is done.
+    """Ask everything; at most so many runs in each list of runs. `progress` is told which part of it is done;
+    `price_folder` is where looked-up prices are kept.
 
     Raises what `recorder.queries.ask` raises.
     """
@@ -145,7 +148,7 @@ def gather(
 
     def asked(name: str, of: Scope, candidates: Sequence[int] = (), **given: Any) -> Answer:
         nonlocal done
-        answer = ask(connection, _question(name), of, given=given, candidates=candidates)
+        answer = ask(connection, _question(name), of, given=given, candidates=candidates, price_folder=price_folder)
         done += 1
         progress(done / _QUESTIONS)
         return answer
@@ -153,15 +156,14 @@ def gather(
     whole = {name: asked(name, replace(scope, by=None)) for name in _WHOLE}
     by = scope.by or _usual(connection)
     told = list(asked("slices", replace(scope, by=by)))
-    groups = [_group(place, row) for place, row in enumerate(told[:GROUPS])]
+    groups = [Group(row["slice"], f"c{place}") for place, row in enumerate(told[:GROUPS])]
     drawn = replace(scope, by=by, where=_among(scope.where, groups) if len(told) > GROUPS else scope.where)
     whole["runs"] = asked("runs", replace(scope, by=by), most=most, most_cut=0)
     parts = {name: asked(name, drawn) for name in _PARTS}
     parts["runs"] = asked("runs", drawn, most=0, most_cut=most)
     advice = {target: asked("cap_advice", drawn, target=target) for target in TARGETS}
-    caps = _caps(parts["cuts"], advice)
     parts["need_curve"] = asked("need_curve", drawn)
-    parts["cap_what_if"] = asked("cap_what_if", drawn, caps)
+    parts["cap_what_if"] = asked("cap_what_if", drawn, _caps(parts["cuts"], advice))
     return Facts(
         scope=scope,
         by=by,
@@ -172,12 +174,7 @@ def gather(
         parts=parts,
         advice=advice,
         days=asked("latency", replace(scope, by="day")),
-        caps=caps,
     )
-
-
-def _group(place: int, row: Row) -> Group:
-    return Group(row["slice"], f"c{place}", row["runs"], row["cut_share"], row["usable_share"])
 
 
 @cache

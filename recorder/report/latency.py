@@ -7,9 +7,9 @@ from datetime import date
 from typing import Any
 
 from . import charts
-from .cells import label, named, number, time
+from .cells import named, number, time
 from .charts import Range, Series
-from .gathering import Facts
+from .gathering import Facts, label
 from .markup import Markup
 from .pieces import figure, fold, section, subsection, table
 from .wording import BLANK, span

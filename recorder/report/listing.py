@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from .cells import money, number
-from .gathering import Facts, Group
+from .gathering import Facts, Group, label
 from .markup import Markup
 from .pieces import Cell, Column, code, fold, section, table
 from .wording import UNKNOWN, count, moment, outcome, span, usd
@@ -52,34 +52,31 @@ def lists(facts: Facts) -> Markup:
         "runs",
         "Runs to look at",
         "The first of each list, the dearest first. Type the command to see a run whole.",
-        [_list(name, title, told[name], facts) for name, title in _LISTS.items() if name in told],
+        [_list(name, title, told[name]) for name, title in _LISTS.items() if name in told],
         [_cut(facts, group) for group in facts.groups],
     )
 
 
 def _cut(facts: Facts, group: Group) -> Markup | None:
     rows = [row for row in facts.part("runs", group) if row["list"] == "cut"]
-    return _list(f"cut-{group.colour}", f"{group.label}: cut by a token limit", rows, facts) if rows else None
+    return _list(f"cut-{group.colour}", f"{group.label}: cut by a token limit", rows) if rows else None
 
 
-def _list(name: str, title: str, rows: Sequence[Row], facts: Facts) -> Markup:
+def _list(name: str, title: str, rows: Sequence[Row]) -> Markup:
     first = rows[0]
     paid = "" if first["list_usd"] is None or name in _OF_ALL else f", {usd(first['list_usd'])} together"
     return fold(
         f"{title}: {count(len(rows))} of {count(first['runs'])}{paid}",
-        table(title, _COLUMNS, (_run(row, facts) for row in rows), class_="runs"),
+        table(title, _COLUMNS, map(_run, rows), class_="runs"),
         id_=f"runs-{name}",
     )
 
 
-def _run(row: Row, facts: Facts) -> Sequence[Any]:
-    by_group = {group.name: group for group in facts.groups}
-    name = row["slice"]
-    shown = by_group[name].label if name in by_group else UNKNOWN if name is None else name
+def _run(row: Row) -> Sequence[Any]:
     return (
         code(f"recorder show {row['run_id']}"),
         Cell(moment(row["started_at"]).removesuffix(" UTC"), row["started_at"]),
-        shown,
+        label(row["slice"]),
         row["model"] or UNKNOWN,
         outcome(row["outcome"]),
         number(row["cap_tokens"]),

@@ -6,7 +6,20 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Final, TypeAlias
 
-__all__ = ["BLANK", "UNKNOWN", "count", "day", "moment", "outcome", "several", "share", "span", "tokens", "usd"]
+__all__ = [
+    "BLANK",
+    "UNKNOWN",
+    "count",
+    "day",
+    "moment",
+    "outcome",
+    "percent",
+    "several",
+    "share",
+    "span",
+    "tokens",
+    "usd",
+]
 
 UNKNOWN: Final = "\u2013"
 #: Between a figure and its unit, where no line may end.
@@ -46,6 +59,11 @@ def share(value: float | None, digits: int = 1) -> str:
     if 100 - least / 2 <= hundredths < 100:
         return f">{BLANK}{100 - least:.{digits}f}{BLANK}%"
     return f"{hundredths:.{digits}f}{BLANK}%"
+
+
+def percent(value: float) -> str:
+    """95 %: a mark, which is exact."""
+    return f"{value * 100:.0f}{BLANK}%"
 
 
 def usd(value: Decimal | float | None) -> str:

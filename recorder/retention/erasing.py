@@ -182,8 +182,11 @@ def _tidy(
         erased.missed.append(str(error))
     for folder in sorted({Path(each).parent for each in erased.removed}):
         _settle(erased, folder)
-    gone = {*recording_ids, *_asked_for_before(store)}
-    for path in reaching.backups(store.url, sorted(gone)):
+    copies = reaching.copies(store.url)
+    gone = {*recording_ids, *_asked_for_before(store)} if copies else set()
+    for path in copies:
+        if not reaching.holds(path, gone):
+            continue
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
@@ -204,7 +207,7 @@ def _settle(erased: Erased, folder: Path) -> None:
 def _asked_for_before(store: Store) -> list[UUID]:
     """What was erased on request: who was killed between a recording and the files finds nothing by its name now."""
     erasures = store.erasures(store.erased_ids())
-    return [each for each, told in erasures.items() if not all(one.reason.startswith(PRUNING) for one in told)]
+    return [each for each, told in erasures.items() if not all((one.reason or "").startswith(PRUNING) for one in told)]
 
 
 def files_of(url: str) -> list[Path]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import getpass
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from typing import Final
 from uuid import UUID
 
@@ -28,15 +29,18 @@ MOST: Final = 500
 MOST_EVENTS: Final = 5_000
 #: Seconds of rest after a transaction: as long as it took, up to this.
 REST: Final = 0.25
-#: Towards a size a transaction takes half of what is too much, as recorded, and never less than so many bytes.
+#: Towards a size a transaction takes about half of what is too much, and never less than so many bytes.
 _STEP: Final = 1 << 16
+
+_Measured = tuple[Member, Extent]
 
 
 @dataclass(slots=True)
 class Pruned:
     """What went, or would go: recordings, their events, and their bytes as they went over the wire.
 
-    `left` says what was passed over. `size` is what the store takes now, where a size was asked for.
+    `left` says what was passed over. `size` is what the store takes now, where a size was asked for. `latest` is the
+    run that something was taken of last.
     """
 
     recordings: int = 0
@@ -45,6 +49,7 @@ class Pruned:
     bytes: int = 0
     size: int | None = None
     left: Left = field(default_factory=Left)
+    latest: UUID | None = None
 
 
 def prune(
@@ -70,13 +75,14 @@ def prune(
             return pruned
     for batch in _batches(store, wanted, pruned):
         began = time.monotonic()
-        extents = store.extents([each.recording_id for each in batch])
-        gone = [each.recording_id for each in batch] if dry else _take(store, batch, wanted, by, reason)
-        _count(pruned, batch, gone, extents)
+        ids = [each.recording_id for each, _ in batch]
+        taken = set(ids if dry else _take(store, ids, wanted, by, reason))
+        gone = [(each, extent) for each, extent in batch if each.recording_id in taken]
+        _count(pruned, gone)
         progress(pruned)
-        if wanted.size is not None:
-            size = pruned.size = _size(store, pruned, dry=dry)
-            if size <= wanted.size:
+        if wanted.size is not None and pruned.size is not None:
+            pruned.size = _size(store, pruned.size, wanted.size, [extent for _, extent in gone], dry=dry)
+            if pruned.size <= wanted.size:
                 break
         if stop():
             break
@@ -85,50 +91,58 @@ def prune(
     return pruned
 
 
-def _size(store: Store, pruned: Pruned, *, dry: bool) -> int:
-    """What the store takes now; dry, what it would about take."""
-    return max(store.size() - pruned.bytes, 0) if dry else store.size()
+def _size(store: Store, size: int, wanted: int, gone: list[Extent], *, dry: bool) -> int:
+    """What the store takes now; dry, what it would about take. That it is enough is not said by reckoning."""
+    if dry:
+        return max(size - sum(each.room for each in gone), 0)
+    left = store.size_without(size, gone)
+    return left if left > wanted else store.size()
 
 
-def _count(pruned: Pruned, batch: list[Member], gone: list[UUID], extents: dict[UUID, Extent]) -> None:
-    pruned.recordings += len(gone)
-    pruned.runs += len({each.run_id for each in batch if each.recording_id in set(gone)})
-    for recording_id in gone:
-        extent = extents.get(recording_id, Extent(0, 0))
+def _count(pruned: Pruned, gone: list[_Measured]) -> None:
+    for each, extent in gone:
+        pruned.recordings += 1
+        pruned.runs += each.run_id != pruned.latest  # what is of one run comes together
+        pruned.latest = each.run_id
         pruned.events += extent.events
         pruned.bytes += extent.size
 
 
-def _batches(store: Store, wanted: Wanted, pruned: Pruned) -> Iterator[list[Member]]:
+def _batches(store: Store, wanted: Wanted, pruned: Pruned) -> Iterator[list[_Measured]]:
     """What one transaction takes each. Towards a size the steps grow small, so that no more goes than has to."""
-    batch: list[Member] = []
-    events = size = 0
-    for members in chosen(store, wanted, pruned.left):
-        extents = store.extents([each.recording_id for each in members])
-        for each in members:
-            extent = extents.get(each.recording_id, Extent(0, 0))
-            full = len(batch) >= MOST or events + extent.events > MOST_EVENTS
-            if batch and (full or size > _most_bytes(wanted, pruned)):
-                yield batch
-                batch, events, size = [], 0, 0
-            batch.append(each)
-            events += extent.events
-            size += extent.size
+    batch: list[_Measured] = []
+    events = room = 0
+    for each, extent in _measured(store, chosen(store, wanted, pruned.left)):
+        full = len(batch) >= MOST or events + extent.events > MOST_EVENTS
+        if batch and (full or room > _most_room(wanted, pruned)):
+            yield batch
+            batch, events, room = [], 0, 0
+        batch.append((each, extent))
+        events += extent.events
+        room += extent.room
     if batch:
         yield batch
 
 
-def _most_bytes(wanted: Wanted, pruned: Pruned) -> float:
+def _measured(store: Store, runs: Iterable[list[Member]]) -> Iterator[_Measured]:
+    """The recordings of these runs and how much each is, looked up for many at once."""
+    members = chain.from_iterable(runs)
+    while part := list(islice(members, MOST)):
+        extents = store.extents([each.recording_id for each in part])
+        yield from ((each, extents[each.recording_id]) for each in part if each.recording_id in extents)
+
+
+def _most_room(wanted: Wanted, pruned: Pruned) -> float:
     """What a transaction takes."""
     if wanted.size is None or pruned.size is None:
         return math.inf
     return max(_STEP, (pruned.size - wanted.size) // 2)
 
 
-def _take(store: Store, batch: list[Member], wanted: Wanted, by: str, reason: str) -> list[UUID]:
+def _take(store: Store, recording_ids: list[UUID], wanted: Wanted, by: str, reason: str) -> list[UUID]:
     if wanted.whole:
-        return store.remove([each.recording_id for each in batch], by, reason)
-    wipes = [Wipe(each.recording_id, bare_reading(store, each.recording_id), labels=False) for each in batch]
+        return store.remove(recording_ids, by, reason)
+    wipes = [Wipe(each, bare_reading(store, each), labels=False) for each in recording_ids]
     return store.wipe(wipes, by, reason)
 
 
@@ -139,17 +153,7 @@ def bare_reading(store: Store, recording_id: UUID) -> StoredReading | None:
         with suppress(NotFound):
             reader.read(store, recording_id)
         stored = store.reading(recording_id)
-    return None if stored is None else _replaced(stored)
-
-
-def _replaced(stored: StoredReading) -> StoredReading:
-    return StoredReading(
-        recording_id=stored.recording_id,
-        run_id=stored.run_id,
-        reader_version=stored.reader_version,
-        read_at=stored.read_at,
-        reading=reader.without_content(stored.reading),
-    )
+    return None if stored is None else replace(stored, reading=reader.without_content(stored.reading))
 
 
 def who() -> str:

@@ -15,6 +15,7 @@ prices. One `Store` may be used from several threads; over a fork each side reop
     statements   the SQL, compiled for either database
     backend      what the two databases have in common: connections, and nothing open over a fork
     sqlite       files, locks, checkpoints          locks        the only code that locks files
+    sqlite_events    how events go in and come out of such a file
     refusals     what SQLite or the disk refused    surely       what a failed sync may have lost, written again
     postgresql   bulk loading, leases by the server's clock
     admin        the schema, looked at and upgraded from outside

@@ -137,12 +137,20 @@ class Backend(ABC):
     def take_turns(self, connection: Connection, turns: Sequence[int]) -> None:
         """Wait until no other transaction has any of these turns, and keep them until this one ends."""
 
+    @abstractmethod
+    def share_turn(self, connection: Connection, turn: int) -> None:
+        """The same with a turn that others may share, while nobody has it for himself."""
+
     def wrote(self, rows: int) -> None:  # noqa: B027 (most need not know)
         """The transaction under way has written about so many rows, of 256 bytes, beside `insert_events`."""
 
     @abstractmethod
     def size(self) -> int:
         """Bytes that what is stored takes, without what is free to be used again."""
+
+    def size_without(self, size: int, room: int) -> int:
+        """What `size` is, now that recordings of so much room are gone since it said `size`."""
+        return self.size()
 
     @abstractmethod
     def tidy(self) -> str | None:

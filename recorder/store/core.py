@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -143,12 +144,13 @@ class Store:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def recording(self, recording_id: UUID) -> Recording:
-        """The recording, with its ending if it has one. Raises NotFound."""
+        """The recording, with its ending if it has one, and why its content is missing if it is. Raises NotFound."""
         with self._backend.read() as connection:
             row = connection.execute(_RECORDING, {"recording": recording_id}).mappings().first()
         if row is None:
             raise self._unknown(recording_id)
-        return to_recording(row)
+        (found,) = self._explained([to_recording(row)])
+        return found
 
     def events(self, recording_id: UUID, *, start: int = 0, kinds: Sequence[str] | None = None) -> Iterator[Event]:
         """The recording's events in order, from position `start`, of these kinds; none where it is unknown.
@@ -297,7 +299,7 @@ class Store:
 
     def old(
         self, until: int | None, after: tuple[int, UUID] | None = None, *, limit: int = 500, content: bool = False
-    ) -> list[erasing.Member]:
+    ) -> list[erasing.Started]:
         """The recordings that began before `until`, the oldest first, behind the place (time, id) `after`.
 
         Those that were erased are left out where only `content` is to go.
@@ -309,7 +311,7 @@ class Store:
         return erasing.members(self._backend, run_ids)
 
     def extents(self, recording_ids: Sequence[UUID]) -> dict[UUID, erasing.Extent]:
-        """How many events and bytes these recordings are."""
+        """How much these recordings are."""
         return erasing.extents(self._backend, recording_ids)
 
     def reach(self, recording_ids: Sequence[UUID]) -> Iterator[tuple[UUID, str, UUID]]:
@@ -319,7 +321,12 @@ class Store:
     def named(
         self, *, tags: Sequence[tuple[str, str]] = (), threads: Sequence[str] = (), traces: Sequence[str] = ()
     ) -> dict[UUID, str]:
-        """The recordings that ever had one of these tags, or are of these threads or traces; and which it was."""
+        """The recordings that ever had one of these tags, or are of these threads or traces; and which it was.
+
+        Raises StoreUnavailable as `runs`.
+        """
+        if tags or traces:
+            self.require_content()
         return reaching.named(self._backend, tags, threads, traces)
 
     def size(self) -> int:
@@ -328,6 +335,12 @@ class Store:
         On PostgreSQL an estimate of the rows that are there and their payloads.
         """
         return self._backend.size()
+
+    def size_without(self, size: int, gone: Iterable[erasing.Extent]) -> int:
+        """What `size` says now that these recordings are gone since it said `size`; on PostgreSQL nothing is counted
+        for it, and what came in meanwhile is left out.
+        """
+        return self._backend.size_without(size, sum(each.room for each in gone))
 
     def tidy(self) -> str | None:
         """Have nothing of what was deleted stay where the database can put it away; why not all was done, or None."""
@@ -344,14 +357,24 @@ class Store:
     # -- lists ---------------------------------------------------------------------------------------------------------
 
     def runs(self, wanted: RunFilter = EVERY) -> list[Run]:
-        """The runs that the filter leaves, newest first (by the start of their latest recording)."""
+        """The runs that the filter leaves, newest first (by the start of their latest recording).
+
+        Raises StoreUnavailable where it looks at content that is kept from this user: nothing would seem to fit.
+        """
+        self._require(wanted)
         with self._backend.read() as connection:
             return lists.list_runs(connection, wanted)
 
     def recordings(self, wanted: RunFilter = EVERY) -> list[Listed]:
-        """The recordings that the filter leaves, newest first; each filter looks at the recording alone."""
+        """The recordings that the filter leaves, newest first; each filter looks at the recording alone.
+
+        Raises as `runs`.
+        """
+        self._require(wanted)
         with self._backend.read() as connection:
-            return lists.list_recordings(connection, wanted)
+            found = lists.list_recordings(connection, wanted)
+        told = self._explained([each.recording for each in found])
+        return [replace(each, recording=recording) for each, recording in zip(found, told, strict=True)]
 
     def run(self, recording_id: UUID) -> Run:
         """The run that this recording opened or belongs to; itself alone where it is part of none. Raises NotFound."""
@@ -399,6 +422,22 @@ class Store:
         """
         with self._backend.read() as connection:
             return finding.resolve(connection, text, self.url)
+
+    def _require(self, wanted: RunFilter) -> None:
+        if wanted.tags or wanted.metadata or wanted.trace is not None or wanted.grep is not None:
+            self.require_content()
+
+    def _explained(self, found: Sequence[Recording]) -> Sequence[Recording]:
+        """The recordings; those whose content is not there, which alone have no URL, with why."""
+        gone = [each.recording_id for each in found if not each.request.url]
+        if not gone:
+            return found
+        erasures = self.erasures(gone)
+        hidden = set(gone) - set(erasures) if scanning.sees_facts_alone(self._backend) else set()
+        return [
+            replace(each, erasures=erasures.get(each.recording_id, ()), withheld=each.recording_id in hidden)
+            for each in found
+        ]
 
     def _unknown(self, recording_id: UUID) -> NotFound:
         return NotFound(f"no recording {recording_id} in {self.url}")

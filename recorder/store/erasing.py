@@ -32,16 +32,14 @@ from sqlalchemy import (
 )
 
 from recorder.recording import StoredReading, storable
-from recorder.schema import endings, erasures, events, leases, readings, recordings, tags
+from recorder.schema import CONTENT, endings, erasures, events, leases, readings, recordings, tags
 from recorder.store.backend import Backend
-from recorder.store.placing import AT_ONCE
 from recorder.store.rows import reading_columns
 from recorder.store.scanning import Erasure
-from recorder.store.statements import id_parameter
-from recorder.store.writing import turn_of
+from recorder.store.statements import EXTENTS, id_parameter, in_parts
+from recorder.store.writing import ERASING
 
 __all__ = [
-    "CONTENT",
     "HOLD",
     "Extent",
     "Member",
@@ -57,22 +55,6 @@ __all__ = [
 
 #: Whatever its value, a tag of this name on any recording of a run keeps the run as it is.
 HOLD: Final = "hold"
-
-#: The columns of `recordings` that are content: covered by the payload digest, NULL once erased.
-CONTENT: Final = (
-    "url",
-    "headers",
-    "body",
-    "body_encoding",
-    "body_sha256",
-    "salt",
-    "match_key",
-    "match_rule",
-    "session",
-    "trace",
-    "call",
-    "tags",
-)
 
 #: The columns of `readings` that may hold content; of these, what others of the run may have inherited.
 _READ: Final = ("text", "parameters", "facts", "metadata", "group", "stop_reason_raw", "json_damage", "flags")
@@ -105,11 +87,22 @@ class Member(NamedTuple):
     tagged: bool
 
 
+class Started(NamedTuple):
+    """When a recording began, and the run it belongs to."""
+
+    started_at: int
+    recording_id: UUID
+    run_id: UUID
+
+
 class Extent(NamedTuple):
-    """How much a recording is: its events, and the bytes of its request and its answer as they went over the wire."""
+    """How much a recording is: its events, the bytes of its request and its answer as they went over the wire, and
+    about how many bytes it takes in the store.
+    """
 
     events: int
     size: int
+    room: int
 
 
 # -- the deeds ---------------------------------------------------------------------------------------------------------
@@ -121,7 +114,7 @@ def wipe(backend: Backend, wipes: Sequence[Wipe], by: str, reason: str) -> list[
     The others are open, on hold, or gone. Raises StoreUnavailable; then nothing was changed.
     """
     with backend.write() as connection:
-        backend.take_turns(connection, sorted(turn_of(each.recording_id) for each in wipes))
+        backend.take_turns(connection, [ERASING])
         free = _free(connection, [each.recording_id for each in wipes])
         # Another process may have taken the content meanwhile.
         done = [each for each in wipes if (kin := free.get(each.recording_id)) and (each.labels or not kin.erased)]
@@ -137,7 +130,7 @@ def remove(backend: Backend, recording_ids: Sequence[UUID], by: str, reason: str
     What stays is the erasure, and the leaf where it was logged. Raises StoreUnavailable; then nothing was changed.
     """
     with backend.write() as connection:
-        backend.take_turns(connection, sorted(map(turn_of, recording_ids)))
+        backend.take_turns(connection, [ERASING])
         free = _free(connection, recording_ids)
         done = [each for each in recording_ids if each in free]
         _recorded(connection, done, by, reason)
@@ -154,7 +147,7 @@ def remove(backend: Backend, recording_ids: Sequence[UUID], by: str, reason: str
 def _recorded(connection: Connection, recording_ids: Sequence[UUID], by: str, reason: str) -> int:
     """Append the erasures, without which the triggers let nothing go. The time they say, later than any before."""
     now = time.time_ns() // 1000
-    for part in _in_parts(recording_ids):
+    for part in in_parts(recording_ids):
         latest = select(func.max(erasures.c.erased_at)).where(erasures.c.recording_id.in_(part))
         now = max(now, (connection.execute(latest).scalar() or 0) + 1)
     told = {"erased_at": now, "erased_by": storable(by), "reason": storable(reason)}
@@ -166,10 +159,8 @@ def _recorded(connection: Connection, recording_ids: Sequence[UUID], by: str, re
 
 def _wipe_one(backend: Backend, connection: Connection, each: Wipe, now: int) -> None:
     given = {"recording": each.recording_id}
-    connection.execute(_bare(backend.name, events), given)
+    backend.wrote(connection.execute(_bare(backend.name, events), given).rowcount)
     connection.execute(_bare(backend.name, recordings), given)
-    changed = connection.execute(select(func.count()).select_from(events).where(events.c.recording_id == _BY_ID), given)
-    backend.wrote(changed.scalar_one())
     told: dict[str, Any] = {"changed_at": now}
     if each.reading is not None:
         columns = reading_columns(each.reading)
@@ -217,7 +208,7 @@ def _free(connection: Connection, recording_ids: Sequence[UUID]) -> dict[UUID, M
     """Those of these that are there, have ended, and are not on hold."""
     run_ids = {
         row.run_id
-        for part in _in_parts(recording_ids)
+        for part in in_parts(recording_ids)
         for row in connection.execute(select(_r.run_id).where(_r.recording_id.in_(part)))
     }
     kin = {each.recording_id: each for each in _members(connection, sorted(run_ids))}
@@ -232,20 +223,20 @@ def _free(connection: Connection, recording_ids: Sequence[UUID]) -> dict[UUID, M
 
 def old(
     backend: Backend, until: int | None, after: tuple[int, UUID] | None, limit: int, *, content: bool
-) -> list[Member]:
+) -> list[Started]:
     """The next recordings that began before `until`, the oldest first, from the place `after` on; those that were
-    erased are left out where `content` is all that is to go. `open` and `held` are of the recording alone.
+    erased are left out where `content` is all that is to go.
     """
     chosen = [] if until is None else [_r.started_at < until]
     if after is not None:
         at, recording_id = after
         chosen.append(or_(_r.started_at > at, and_(_r.started_at == at, _r.recording_id > recording_id)))
         chosen.append(_r.started_at >= at)
-    page = _MEMBER.where(*chosen).order_by(_r.started_at, _r.recording_id).limit(limit)
     if content:
-        page = page.where(~_ERASED)
+        chosen.append(~_ERASED)
+    page = select(_r.started_at, _r.recording_id, _r.run_id).where(*chosen).limit(limit)
     with backend.read() as connection:
-        return [_member(row) for row in connection.execute(page)]
+        return [Started(*row) for row in connection.execute(page.order_by(_r.started_at, _r.recording_id))]
 
 
 def members(backend: Backend, run_ids: Sequence[UUID]) -> list[Member]:
@@ -255,7 +246,7 @@ def members(backend: Backend, run_ids: Sequence[UUID]) -> list[Member]:
 
 
 def _members(connection: Connection, run_ids: Sequence[UUID]) -> Iterator[Member]:
-    for part in _in_parts(run_ids):
+    for part in in_parts(run_ids):
         yield from map(_member, connection.execute(_MEMBER.where(_r.run_id.in_(part))))
 
 
@@ -268,9 +259,9 @@ def extents(backend: Backend, recording_ids: Sequence[UUID]) -> dict[UUID, Exten
     """How much each of these is."""
     found: dict[UUID, Extent] = {}
     with backend.read() as connection:
-        for part in _in_parts(recording_ids):
-            for row in connection.execute(_EXTENT.where(recordings.c.recording_id.in_(part))):
-                found[row.recording_id] = Extent(row.events or 0, row.body_size + (row.wire_bytes or 0))
+        for part in in_parts(recording_ids):
+            for recording_id, *extent in connection.execute(EXTENTS.where(recordings.c.recording_id.in_(part))):
+                found[recording_id] = Extent(*extent)
     return found
 
 
@@ -279,7 +270,7 @@ def erased(backend: Backend, recording_ids: Collection[UUID]) -> dict[UUID, tupl
     found: dict[UUID, tuple[Erasure, ...]] = {}
     e = erasures.c
     with backend.read() as connection:
-        for part in _in_parts(list(recording_ids)):
+        for part in in_parts(list(recording_ids)):
             rows = select(e.recording_id, e.erased_at, e.erased_by, e.reason).where(e.recording_id.in_(part))
             for recording_id, *columns in connection.execute(rows.order_by(e.erased_at)):
                 found[recording_id] = (*found.get(recording_id, ()), Erasure(*columns))
@@ -315,11 +306,3 @@ _MEMBER: Final = select(
     _ERASED.label("erased"),
     exists().where(tags.c.recording_id == _r.recording_id).label("tagged"),
 )
-_EXTENT: Final = select(
-    recordings.c.recording_id, recordings.c.body_size, endings.c.events, endings.c.wire_bytes
-).outerjoin(endings, endings.c.recording_id == recordings.c.recording_id)
-
-
-def _in_parts(ids: Sequence[UUID]) -> Iterator[Sequence[UUID]]:
-    for start in range(0, len(ids), AT_ONCE):
-        yield ids[start : start + AT_ONCE]

@@ -19,6 +19,7 @@ from recorder import migrate, schema
 from recorder.schema import leases, readings, recordings
 from recorder.store.backend import Backend
 from recorder.store.core import backend_for
+from recorder.store.roles import RIGHTS, WRITER
 from recorder.store.scanning import sees_facts_alone
 
 __all__ = ["Clock", "Contents", "File", "Health", "OpenWriter", "Rights", "Server", "examined"]
@@ -116,8 +117,7 @@ class Health:
 
     def sees_facts_alone(self) -> bool:
         """Whether what stands for the tables are the views of an analyst (`recorder.store.roles`)."""
-        with self._backend.read() as connection:
-            return sees_facts_alone(self._backend, connection)
+        return sees_facts_alone(self._backend)
 
     def differences(self) -> list[str]:
         """How the tables differ from what this code writes to."""
@@ -211,10 +211,7 @@ class Health:
 
 
 #: What a program that records does, by table.
-TO_WRITE: Final = [
-    *(("INSERT", table) for table in ("recordings", "events", "endings", "readings", "tags", "leases", "logged")),
-    *((right, table) for right in ("UPDATE", "DELETE") for table in ("readings", "leases")),
-]
+TO_WRITE: Final = [(right, table) for right, tables in RIGHTS[WRITER].items() for table in tables]
 
 _WHO: Final = """
 SELECT current_user AS "user", rolsuper AS superuser,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, false, func, or_, select, update
@@ -19,11 +19,9 @@ from recorder.recording import ASIDE, Status
 from recorder.schema import readings
 from recorder.store.kinship import Kin, Place, places
 from recorder.store.rows import finality
-from recorder.store.statements import id_parameter
+from recorder.store.statements import id_parameter, in_parts
 
-__all__ = ["AT_ONCE", "INHERITED", "MOST", "Family", "families", "settle"]
-
-_T = TypeVar("_T")
+__all__ = ["INHERITED", "MOST", "Family", "families", "settle"]
 
 #: What a continuation's reading takes from its run's opener where it does not say so itself.
 INHERITED: Final = ("model", "service_tier", "assistant_id", "thread_id", "group", "metadata")
@@ -32,8 +30,6 @@ INHERITED: Final = ("model", "service_tier", "assistant_id", "thread_id", "group
 #: that come next, and as many before them as tell which run is going on.
 MOST: Final = 1000
 _BEFORE: Final = 64
-#: Ids in one statement.
-AT_ONCE: Final = 500
 
 _r: Final = readings.c
 _KIN: Final[Select[Any]] = select(
@@ -77,7 +73,7 @@ def families(connection: Connection, recording_ids: Sequence[UUID]) -> dict[UUID
     """The families that these recordings' stored readings belong to; those without one are missing."""
     return {
         row.recording_id: Family(row.dialect, row.provider_run_id)
-        for ids in _in_parts(recording_ids)
+        for ids in in_parts(recording_ids)
         for row in connection.execute(_FAMILIES.where(_r.recording_id.in_(ids)))
         if row.provider_run_id is not None
     }
@@ -85,7 +81,7 @@ def families(connection: Connection, recording_ids: Sequence[UUID]) -> dict[UUID
 
 def settle(connection: Connection, touched: Mapping[Family, Collection[UUID]]) -> None:
     """Put all of these families in their places, after the readings `touched` of each were replaced or left it."""
-    for part in _in_parts(list(touched)):
+    for part in in_parts(list(touched)):
         together = _together(connection, part)
         changes = _Changes()
         for family in part:
@@ -155,7 +151,7 @@ def _members(
     connection: Connection, run_ids: Collection[UUID], *conditions: ColumnElement[bool]
 ) -> Iterator[tuple[UUID, Row[Any]]]:
     """The readings in these runs, by their ids."""
-    for part in _in_parts(list(run_ids)):
+    for part in in_parts(list(run_ids)):
         for row in connection.execute(_KIN.where(_r.run_id.in_(part), *conditions)):
             yield row.recording_id, row
 
@@ -218,7 +214,7 @@ class _Changes:
         wanted = {*self._heirs, *(place.run_id for place in self._heirs.values())}
         own = {
             row.recording_id: _own(row)
-            for ids in _in_parts(list(wanted))
+            for ids in in_parts(list(wanted))
             for row in connection.execute(_LEGACIES.where(_r.recording_id.in_(ids)))
         }
         given: dict[UUID, dict[str, str | None]] = {}
@@ -238,8 +234,3 @@ def _own(row: Row[Any]) -> dict[str, str | None]:
     """What a reading itself says of what can be inherited."""
     taken = json.loads(row.inherited) if row.inherited else ()
     return {name: None if name in taken else row._mapping[name] for name in INHERITED}
-
-
-def _in_parts(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
-    for start in range(0, len(items), AT_ONCE):
-        yield items[start : start + AT_ONCE]

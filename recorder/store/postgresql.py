@@ -37,7 +37,7 @@ from recorder.errors import NotFound, SchemaMismatch, StoreError, StoreUnavailab
 from recorder.recording import Event, Row
 from recorder.schema import leases
 from recorder.store.backend import Backend
-from recorder.store.statements import OPEN_LEASES, event_page
+from recorder.store.statements import COUNTED, OPEN_LEASES, event_page
 from recorder.store.values import Lease
 
 if TYPE_CHECKING:
@@ -100,18 +100,11 @@ _WITH_CONTENT: Final = ("events", "recordings", "readings", "tags")
 _OWNED: Final = (
     "SELECT bool_and(pg_has_role(relowner, 'USAGE') OR "
     "CASE WHEN current_setting('server_version_num')::int >= 170000 THEN has_table_privilege(oid, 'MAINTAIN') "
-    "ELSE false END) FROM pg_class WHERE oid IN "
-    "('events'::regclass, 'recordings'::regclass, 'readings'::regclass, 'tags'::regclass)"
+    "ELSE false END) FROM pg_class WHERE oid = ANY(%s::text[]::regclass[])"
 )
-#: Bytes of an event's row beside its payload, its place in the index among them; and of a recording's rows.
-_SIZE: Final = """
-    SELECT coalesce(sum(r.body_size), 0) + 4096 * count(*)
-        + coalesce(sum(CASE WHEN x.recording_id IS NULL THEN e.wire_bytes END), 0) + coalesce(sum(e.events), 0) * 120
-    FROM recordings r LEFT JOIN endings e USING (recording_id)
-    LEFT JOIN (SELECT DISTINCT recording_id FROM erasures) x USING (recording_id)
-"""
 
 _TAKE_TURNS: Final = "SELECT pg_advisory_xact_lock(turn) FROM unnest(%s::bigint[]) AS turn"
+_SHARE_TURN: Final = "SELECT pg_advisory_xact_lock_shared(%s::bigint)"
 
 _NOW: Final = sql_cast(extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
 _LEASED_UNTIL: Final = _NOW + LEASE_SECONDS * 1_000_000
@@ -220,12 +213,20 @@ class PostgreSQL(Backend):
             with _driver(connection).cursor() as cursor:
                 cursor.execute(_TAKE_TURNS, [list(turns)])
 
+    def share_turn(self, connection: Connection, turn: int) -> None:
+        with _driver(connection).cursor() as cursor:
+            cursor.execute(_SHARE_TURN, [turn])
+
     # -- room ----------------------------------------------------------------------------------------------------------
 
     def size(self) -> int:
         """Of the rows and their payloads as they were recorded. (The tables hold dead rows, and room for new ones.)"""
         with self.read() as connection:
-            return int(connection.exec_driver_sql(_SIZE).scalar_one())
+            return int(connection.execute(COUNTED).scalar_one())
+
+    def size_without(self, size: int, room: int) -> int:
+        """Without counting all that is left again; what came in meanwhile is left out."""
+        return max(size - room, 0)
 
     def tidy(self) -> str | None:
         return self._vacuum("")
@@ -244,7 +245,7 @@ class PostgreSQL(Backend):
             self.usable()
             with self._engine.connect() as connection:
                 connection.execution_options(isolation_level="AUTOCOMMIT")
-                if not connection.exec_driver_sql(_OWNED).scalar_one():
+                if not connection.exec_driver_sql(_OWNED, ([*_WITH_CONTENT],)).scalar_one():
                     may = "only the owner of the tables may VACUUM them"
                     return f"{self.display}: {may}; have the owner do so, or grant MAINTAIN"
                 for name in _WITH_CONTENT:

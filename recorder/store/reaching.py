@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -16,11 +16,11 @@ from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from recorder.schema import events, readings, recordings, tags
 from recorder.store.backend import Backend
-from recorder.store.placing import AT_ONCE
 from recorder.store.rows import indexable
+from recorder.store.statements import in_parts
 from recorder.store.values import path_of
 
-__all__ = ["backups", "live_values", "named", "reach"]
+__all__ = ["copies", "holds", "live_values", "named", "reach"]
 
 #: Attempts of one call begin within this many milliseconds of one another; an id says when it was made.
 _CALL_SPAN: Final = 86_400_000
@@ -45,8 +45,7 @@ _NAMED_SO: Final = select(
 
 def reach(backend: Backend, recording_ids: Sequence[UUID]) -> Iterator[tuple[UUID, str, UUID]]:
     """What hangs together with each of these recordings: (it, by which link, the other)."""
-    for start in range(0, len(recording_ids), AT_ONCE):
-        part = recording_ids[start : start + AT_ONCE]
+    for part in in_parts(recording_ids):
         with backend.read() as connection:
             rows = connection.execute(_LINKS.where(_r.recording_id.in_(part))).all()
             found = [*_by_readings(connection, rows), *_by_call(connection, part)]
@@ -69,9 +68,8 @@ def _same(
     for row in rows:
         if value_of(row) is not None:
             wanted.setdefault((row.dialect, value_of(row)), row.recording_id)
-    for start in range(0, len(wanted), AT_ONCE):
-        values = {value for _, value in list(wanted)[start : start + AT_ONCE]}
-        others = select(_r.recording_id, _r.dialect, column.label("value")).where(column.in_(values))
+    for part in in_parts(list({value for _, value in wanted})):
+        others = select(_r.recording_id, _r.dialect, column.label("value")).where(column.in_(part))
         for other in connection.execute(others):
             source = wanted.get((other.dialect, other.value))
             if source is not None and source != other.recording_id:
@@ -111,16 +109,33 @@ def _by_call(connection: Connection, recording_ids: Sequence[UUID]) -> Iterator[
         for row in connection.execute(_CALLS.where(recordings.c.recording_id.in_(recording_ids)))
         if row.call is not None
     }
-    for call, source in calls.items():
-        near = recordings.c.recording_id.between(_shifted(source, -_CALL_SPAN), _shifted(source, _CALL_SPAN))
-        for other in connection.execute(_CALLS.where(near, recordings.c.call == call)):
-            if other.recording_id != source:
+    for first, last in _spans(calls.values()):
+        near = recordings.c.recording_id.between(*_ids(first, last))
+        for other in connection.execute(_CALLS.where(near, recordings.c.call.in_(calls))):
+            source = calls[other.call]
+            if source != other.recording_id and abs(_began(source) - _began(other.recording_id)) <= _CALL_SPAN:
                 yield source, "same call", other.recording_id
 
 
-def _shifted(recording_id: UUID, milliseconds: int) -> UUID:
-    """The smallest id of a time so much earlier or later."""
-    return UUID(int=max((recording_id.int >> 80) + milliseconds, 0) << 80)
+def _spans(recording_ids: Iterable[UUID]) -> list[tuple[int, int]]:
+    """The times at which other attempts may have begun, as spans that lie apart: each is looked through once."""
+    found: list[tuple[int, int]] = []
+    for at in sorted(map(_began, recording_ids)):
+        first = max(at - _CALL_SPAN, 0)
+        if found and first <= found[-1][1]:
+            first, _ = found.pop()
+        found.append((first, at + _CALL_SPAN))
+    return found
+
+
+def _began(recording_id: UUID) -> int:
+    """The millisecond that an id says (RFC 9562, section 5.7)."""
+    return recording_id.int >> 80
+
+
+def _ids(first: int, last: int) -> tuple[UUID, UUID]:
+    """The least id of the one millisecond and the greatest of the other."""
+    return UUID(int=first << 80), UUID(int=min(last + 1 << 80, 1 << 128) - 1)
 
 
 def named(
@@ -183,22 +198,19 @@ def live_values(backend: Backend) -> Iterator[bytes]:
 # -- copies ------------------------------------------------------------------------------------------------------------
 
 
-def backups(url: str, recording_ids: Sequence[UUID]) -> list[Path]:
-    """The copies that were made beside a SQLite store before it was upgraded and that hold one of these recordings,
-    or cannot be read.
-    """
+def copies(url: str) -> list[Path]:
+    """The copies that were made beside a SQLite store before it was upgraded."""
     path = path_of(url)
     if path is None:
         return []
-    found = sorted(each for each in path.parent.iterdir() if each.name.startswith(f"{path.name}.backup-"))
-    return [each for each in found if _holds(each, [one.bytes for one in recording_ids])]
+    return sorted(each for each in path.parent.iterdir() if each.name.startswith(f"{path.name}.backup-"))
 
 
-def _holds(path: Path, keys: Sequence[bytes]) -> bool:
+def holds(copy_of: Path, recording_ids: Collection[UUID]) -> bool:
+    """Whether a copy has one of these recordings, or cannot be read."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as copy:
-            for start in range(0, len(keys), AT_ONCE):
-                part = keys[start : start + AT_ONCE]
+        with contextlib.closing(sqlite3.connect(f"{copy_of.as_uri()}?mode=ro&immutable=1", uri=True)) as copy:
+            for part in in_parts([each.bytes for each in recording_ids]):
                 marks = ", ".join("?" * len(part))
                 known = f"SELECT 1 FROM recordings WHERE recording_id IN ({marks}) LIMIT 1"  # noqa: S608
                 if copy.execute(known, part).fetchone():

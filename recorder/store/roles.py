@@ -27,7 +27,7 @@ from recorder.store.postgresql import PostgreSQL, failures
 if TYPE_CHECKING:
     from sqlalchemy import Column, Connection, Table
 
-__all__ = ["ROLES", "apply", "facts_schema", "script", "statements"]
+__all__ = ["RIGHTS", "ROLES", "WRITER", "apply", "facts_schema", "script", "statements"]
 
 WRITER: Final = "recorder_writer"
 ANALYST: Final = "recorder_analyst"
@@ -36,7 +36,7 @@ ERASER: Final = "recorder_eraser"
 ROLES: Final = (WRITER, ANALYST, READER, ERASER)
 
 #: What each may do with which tables, beside reading all of them.
-_RIGHTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
+RIGHTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     WRITER: {
         "INSERT": ("recordings", "events", "endings", "readings", "tags", "leases", "logged"),
         "UPDATE": ("readings", "leases"),
@@ -53,10 +53,7 @@ _RIGHTS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 #: Columns in which content is, by table: the analyst's views have NULL there. Digests of content are content: whoever
 #: guesses what was said could see that it was.
 _CONTENT: Final[dict[str, frozenset[str]]] = {
-    "recordings": frozenset(
-        {"url", "headers", "body", "body_encoding", "body_sha256", "salt", "match_key", "match_rule", "session"}
-        | {"trace", "tags"}
-    ),
+    "recordings": frozenset(schema.CONTENT) - {"call"},  # which says only what was tried again
     "events": frozenset({"data", "raw"}),
     "readings": frozenset({"text", "metadata"}),
     "erasures": frozenset({"erased_by", "reason"}),
@@ -140,8 +137,8 @@ def _statements(connection: Connection) -> list[str]:
         f"REVOKE ALL ON {tables}, {views} FROM PUBLIC, {', '.join(ROLES)}",
         f"GRANT CONNECT ON DATABASE {_quoted(database)} TO {', '.join(ROLES)}",
         f"GRANT TEMPORARY ON DATABASE {_quoted(database)} TO {WRITER}",
-        f"GRANT USAGE ON SCHEMA {_quoted(store)} TO {', '.join(_RIGHTS)}",
-        f"GRANT SELECT ON {tables}, {views} TO {', '.join(_RIGHTS)}",
+        f"GRANT USAGE ON SCHEMA {_quoted(store)} TO {', '.join(RIGHTS)}",
+        f"GRANT SELECT ON {tables}, {views} TO {', '.join(RIGHTS)}",
         *_granted(store),
         *_maintained(store, version),
         *_facts(store),
@@ -156,7 +153,7 @@ def _made(role: str) -> str:
 
 
 def _granted(store: str) -> Iterator[str]:
-    for role, rights in _RIGHTS.items():
+    for role, rights in RIGHTS.items():
         for right, tables in rights.items():
             named = ", ".join(f"{_quoted(store)}.{table}" for table in tables)
             yield f"GRANT {right} ON {named} TO {role}"

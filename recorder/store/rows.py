@@ -204,8 +204,8 @@ def erasure_columns(recording: Recording) -> list[dict[str, Any]]:
         {
             "recording_id": recording.recording_id,
             "erased_at": erasure.erased_at,
-            "erased_by": storable(erasure.erased_by),
-            "reason": storable(erasure.reason),
+            "erased_by": _text(erasure.erased_by),
+            "reason": _text(erasure.reason),
         }
         for erasure in recording.erasures
     ]

@@ -144,16 +144,16 @@ def scan(backend: Backend, scope: Scope) -> Iterator[Scanned]:
 
 def require_content(backend: Backend) -> None:
     """Raise StoreUnavailable for a user who sees facts alone."""
-    with backend.read() as connection:
-        if sees_facts_alone(backend, connection):
-            raise StoreUnavailable(f"{backend.display} shows this user facts alone; ask as a member of recorder_reader")
+    if sees_facts_alone(backend):
+        raise StoreUnavailable(f"{backend.display} shows this user facts alone; ask as a member of recorder_reader")
 
 
-def sees_facts_alone(backend: Backend, connection: Connection) -> bool:
+def sees_facts_alone(backend: Backend) -> bool:
     """Whether views stand for the tables (`recorder.store.roles`): content is missing in them, whatever there is."""
     if backend.name != "postgresql":
         return False
-    kind = connection.exec_driver_sql("SELECT relkind FROM pg_class WHERE oid = 'recordings'::regclass").scalar()
+    with backend.read() as connection:
+        kind = connection.exec_driver_sql("SELECT relkind FROM pg_class WHERE oid = 'recordings'::regclass").scalar()
     return bool(kind == "v")
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -32,7 +33,22 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from recorder.recording import Kind, Status
 from recorder.schema import Id, endings, erasures, events, leases, readings, recordings, tags
 
-__all__ = ["OPEN_LEASES", "Statements", "event_page", "id_parameter", "recording_rows"]
+__all__ = [
+    "COUNTED",
+    "EXTENTS",
+    "OPEN_LEASES",
+    "Statements",
+    "event_page",
+    "id_parameter",
+    "in_parts",
+    "recording_rows",
+    "statements",
+]
+
+_T = TypeVar("_T")
+
+#: Ids in one statement.
+_AT_ONCE: Final = 500
 
 _INSERTS: Final[Mapping[str, Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -80,6 +96,36 @@ _COPIED: Final[Mapping[str, ColumnElement[Any]]] = {
     ),  # 0: imported, and not known
     "head_us": endings.c.head_us,
 }
+
+
+#: What a recording counts for where the size of a store is counted: its rows, with their places in indexes; those of
+#: its events; and its payloads as they were recorded, if they were kept and not erased (which leaves no URL).
+_ROOM: Final = (
+    4096
+    + 120 * func.coalesce(endings.c.events, 0)
+    + case((recordings.c.body.is_not(None), recordings.c.body_size), else_=0)
+    + case(
+        (and_(recordings.c.url.is_not(None), recordings.c.content == "full"), func.coalesce(endings.c.wire_bytes, 0)),
+        else_=0,
+    )
+)
+
+#: All of that together.
+COUNTED: Final = select(func.coalesce(func.sum(_ROOM), 0)).select_from(_with_ending)
+
+#: Of each recording its events, the bytes of its request and its answer as they went over the wire, and its room.
+EXTENTS: Final = select(
+    recordings.c.recording_id,
+    func.coalesce(endings.c.events, 0).label("events"),
+    (recordings.c.body_size + func.coalesce(endings.c.wire_bytes, 0)).label("size"),
+    _ROOM.label("room"),
+).select_from(_with_ending)
+
+
+def in_parts(items: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    """As many of them at a time as go into one statement."""
+    for start in range(0, len(items), _AT_ONCE):
+        yield items[start : start + _AT_ONCE]
 
 
 def recording_rows(condition: ColumnElement[bool], *, body: bool = True) -> Select[Any]:
@@ -141,6 +187,12 @@ class Statements:
             .values(changed_at=_given(readings, "changed_at", "now"))
         )
         self.no_reading = delete(readings).where(readings.c.recording_id == id_parameter("recording"))
+
+
+@cache
+def statements(database: str) -> Statements:
+    """The statements for one kind of database, made once in a process."""
+    return Statements(database)
 
 
 def _as_text(statement: Insert, database: str) -> tuple[str, tuple[str, ...]]:

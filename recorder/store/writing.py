@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, Final
 from uuid import UUID
@@ -30,10 +30,14 @@ from recorder.store.rows import (
     tag_columns,
     to_recording,
 )
-from recorder.store.statements import Statements, recording_rows
+from recorder.store.statements import Statements, recording_rows, statements
 from recorder.store.values import Append
 
-__all__ = ["Writing", "turn_of"]
+__all__ = ["ERASING", "Writing"]
+
+#: Whose turn it is to erase: who takes content away has it alone, who adds to what has ended shares it. So a hold is
+#: seen or comes after, what is taken away does not come back, and nobody tags what is gone.
+ERASING: Final = 0x657261
 
 #: Recordings that are begun in one statement: their columns take ten times the memory that their streams do.
 _AT_ONCE = 32
@@ -59,23 +63,25 @@ class Writing:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._do = Statements(backend.name)
         #: recording id -> the position after the last one that this object has stored.
         self._next: dict[UUID, int] = {}
         self._epoch = backend.epoch
+
+    @property
+    def _do(self) -> Statements:
+        """Made when somebody writes, not for each who only reads: that took most of the time to open a store."""
+        return statements(self._backend.name)
 
     def append(self, batch: Sequence[Append]) -> None:
         """Store the batch in one transaction. Raises Conflict, StoreUnavailable; then nothing of it was stored."""
         opened = [append.recording for append in batch if append.recording]
         # Who records draws a new id; what comes with its end may have been here before.
-        whole = [append.recording for append in batch if append.recording and append.ending]
+        whole = {append.recording_id for append in batch if append.ending}
         rows = clean_rows([*chain.from_iterable(append.rows for append in batch)])
         try:
             with self._backend.write() as connection:
-                for start in range(0, len(whole), _AT_ONCE):
-                    _refuse_erased(connection, whole[start : start + _AT_ONCE])
                 for start in range(0, len(opened), _AT_ONCE):
-                    self._open(connection, opened[start : start + _AT_ONCE])
+                    self._open(connection, opened[start : start + _AT_ONCE], whole)
                 self._check_continuity(connection, batch)
                 if rows and self._backend.insert_events(connection, rows) < len(rows):
                     _compare_events(connection, rows)
@@ -92,9 +98,16 @@ class Writing:
             elif append.recording:
                 self._next.setdefault(append.recording_id, 0)
 
-    def _open(self, connection: Connection, opened: list[Recording]) -> None:
+    def _open(self, connection: Connection, opened: list[Recording], whole: Collection[UUID]) -> None:
         columns = [recording_columns(recording) for recording in opened]
-        if connection.execute(self._do.recording, columns).rowcount < len(columns):
+        known = connection.execute(self._do.recording, columns).rowcount < len(columns)
+        if known:
+            # From here on nobody takes them away; what somebody just took is put in again, and refused.
+            self._backend.share_turn(connection, ERASING)
+            connection.execute(self._do.recording, columns)
+        # Now, as to put in what somebody is taking away waits for him.
+        _refuse_erased(connection, [each for each in opened if known or each.recording_id in whole])
+        if known:
             _compare_recordings(connection, columns)
         tags = [row for recording in opened for row in tag_columns(recording)]
         if tags:
@@ -176,6 +189,7 @@ class Writing:
         # In one order everywhere: who waits for somebody's row holds none that this one waits for.
         ids = sorted(latest)
         with self._backend.write() as connection:
+            self._backend.share_turn(connection, ERASING)
             # Who moves one of them meanwhile would leave it in a family that is not looked up here, nor settled.
             self._backend.take_turns(connection, sorted(_turn(str(recording_id)) for recording_id in ids))
             touched: defaultdict[Family, set[UUID]] = defaultdict(set)
@@ -206,6 +220,7 @@ class Writing:
         known = select(recordings.c.recording_id).where(recordings.c.recording_id == recording_id)
         while True:
             with self._backend.write() as connection:
+                self._backend.share_turn(connection, ERASING)
                 if connection.execute(known).first() is None:
                     return False
                 now = time.time_ns() // 1000
@@ -213,11 +228,6 @@ class Writing:
                 if connection.execute(self._do.tag_now, {**wanted, "now": now}).rowcount:
                     connection.execute(self._do.changed, {"recording": recording_id, "now": now})
                     return True
-
-
-def turn_of(recording_id: UUID) -> int:
-    """Whose turn it is to change what is said of this recording: see `Backend.take_turns`."""
-    return _turn(str(recording_id))
 
 
 def _erased(connection: Connection, recording_ids: Sequence[UUID]) -> set[UUID]:
@@ -238,8 +248,8 @@ def _turn(*words: str) -> int:
 
 def _refuse_erased(connection: Connection, opened: Sequence[Recording]) -> None:
     """What was erased here, or taken away whole, does not come back with its content: from an older export, say."""
-    whole = [recording.recording_id for recording in opened if not recording.erasures]
-    row = connection.execute(_ERASED_BEFORE, {"ids": whole}).first() if whole else None
+    ids = [recording.recording_id for recording in opened if not recording.erasures]
+    row = connection.execute(_ERASED_BEFORE, {"ids": ids}).first() if ids else None
     if row is not None:
         raise Conflict(
             f"the content of recording {row.recording_id} was erased in this store ({row.reason}) and does not come"

@@ -13,6 +13,7 @@ import tempfile
 import time
 import warnings
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -315,7 +316,7 @@ class Tape:
             chunks=options.chunks,
             repeat=options.repeat,
             rule=options.rule,
-            withheld=self._redactor,
+            withheld=cache(self._redactor),
         )
 
     def _redactor(self) -> redact.Redactor:

@@ -7,7 +7,6 @@ never stored: options add to what `recorder.redact` withholds by itself. Pure; i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
@@ -60,9 +59,6 @@ KNOWN_HOSTS: Final = (
 #: (openai-agents, tracing/processors.py)
 _TELEMETRY: Final = ("/v1/traces/ingest",)
 
-_AGE: Final = re.compile(r"\s*([0-9]{1,6})\s*([smhdw])\s*")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-
 _WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "mode": MODES,
     "others": ("pass", "block"),
@@ -79,10 +75,10 @@ def is_telemetry(url: str) -> bool:
 
 def age(text: str) -> int:
     """Seconds from a text such as `90d`, `12h`, `2w`. Raises UsageError."""
-    found = _AGE.fullmatch(text)
-    if found is None:
-        raise UsageError(f"max_age {text!r} is none: write a number and s, m, h, d or w, as in 90d")
-    return int(found[1]) * _SECONDS[found[2]]
+    seconds = config.seconds_of(text)
+    if seconds is None:
+        raise UsageError(f"max_age {text!r} is none: write a number and s, min, h, d or w, as in 90d")
+    return seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +86,7 @@ class Options:
     """How one tape works.
 
     hosts: whose calls are taken, beside KNOWN_HOSTS and the hosts of base URLs in the environment: `name`,
-        `name:port` or `*.name`. others: calls to all other hosts `pass`, or are blocked (`block`).
+        `name:port`, with `*` for any text. others: calls to all other hosts `pass`, or are blocked (`block`).
     ignore, match_headers, normalise: what of a request counts, see `recorder.match.Rule`.
     repeat, pace, chunks, fault: how it is answered, see `recorder.replay.Player` and `recorder replay --fault`.
     redact: what is never stored, beside what never is: rules and functions, see `recorder.redact.Redactor`.

@@ -39,8 +39,6 @@ _UNDER_WAY: Final = frozenset({"in_progress", "queued", "searching", "interpreti
 #: How a run ends that leaves a text or a call in the middle.
 _CUT_OFF: Final = frozenset({"cancelled", "expired", "failed", "incomplete"})
 
-_PAYLOADS: Final = "the payloads are not in the store"
-
 
 class Verdict(StrEnum):
     """What came of a check."""
@@ -120,7 +118,7 @@ def _stream(track: Track) -> Iterator[Check]:
     reading = track.reading
     if "payload_missing" in reading.flags:
         yield _coding(track)
-        why = _PAYLOADS if track.recording.content == "full" else f"content={track.recording.content}"
+        why = track.recording.missing
         for name in ("payloads readable", "terminal event", "end marker", "sequence numbers", "steps ended"):
             yield Check(name, Verdict.UNKNOWN, why)
         yield Check("deltas against the completed text", Verdict.UNKNOWN, why)
@@ -141,10 +139,12 @@ def _coding(track: Track) -> Check:
     encoding = track.head[1].content_encoding if track.head is not None else None
     detail = track.recording.ending.detail if track.recording.ending is not None else {}
     if "undecoded" in detail or "undecoded" in track.reading.flags:
-        return Check(name, Verdict.NOT, str(detail.get("undecoded", f"{encoding} could not be taken off")))
-    if encoding is None:
-        return Check(name, Verdict.OK, "there is none")
-    return Check(name, Verdict.OK, f"{encoding} was taken off")
+        return Check(name, Verdict.NOT, str(detail.get("undecoded", f"{encoding or 'it'} could not be taken off")))
+    if encoding is not None or track.encoded:
+        return Check(name, Verdict.OK, f"{encoding or 'it'} was taken off")
+    if track.head is None and track.answered is not None:
+        return Check(name, Verdict.UNKNOWN, f"the headers are not there: {track.recording.missing}")
+    return Check(name, Verdict.OK, "there is none")
 
 
 def _readable(track: Track, reading: Reading) -> Check:

@@ -177,7 +177,7 @@ def _at_byte(track: Track, number: int, size: int) -> State:
 
 
 def _head_us(track: Track) -> int:
-    return track.head[0] if track.head is not None else 0
+    return track.answered[0] if track.answered is not None else 0
 
 
 def _inside(track: Track, rows: Sequence[Event], size: int) -> Sequence[Event]:
@@ -205,6 +205,7 @@ def _state(track: Track, number: int, rows: Sequence[Event], size: int, at_us: i
     if why is not None:
         known = track.reading if over and "payload_missing" not in track.reading.flags else None
     end = sum(row.size for row in rows if row.kind in (_SSE, _BODY))
+    head_us, status = track.answered or (0, None)
     return State(
         number=number,
         recording_id=track.recording.recording_id,
@@ -214,7 +215,7 @@ def _state(track: Track, number: int, rows: Sequence[Event], size: int, at_us: i
         size=size,
         unfinished=None if track.encoded else size - end,
         over=over,
-        http_status=track.head[1].status if track.head is not None and track.head[0] <= at_us else None,
+        http_status=status if head_us <= at_us else None,
         reading=known,
         calls=tool_calls(reading) if why is None else (),
         reasoning="".join(one.text for one in reading.spoken if one.kind == "reasoning") if why is None else "",
@@ -276,8 +277,7 @@ def bytes_until(track: Track, state: State) -> Iterator[bytes]:
 def is_decoded(track: Track) -> bool:
     """Whether only the decoded bytes of a coded body are there, because the others hold what is withheld."""
     ending = track.recording.ending
-    told = ending.detail.get("redacted") if ending is not None else None
-    return track.encoded and isinstance(told, dict) and told.get("wire") == "withheld"
+    return track.encoded and ending is not None and ending.wire_withheld
 
 
 def _no_payloads(track: Track, state: State) -> NotFound:

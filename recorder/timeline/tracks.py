@@ -83,6 +83,16 @@ class Track:
         return self.told.events
 
     @property
+    def answered(self) -> tuple[int, int] | None:
+        """When the answer's head came, and its status: as the ending has them where the head is not there any more."""
+        if self.head is not None:
+            return self.head[0], self.head[1].status
+        ending = self.recording.ending
+        if ending is None or ending.http_status is None:
+            return None
+        return ending.head_us or 0, ending.http_status
+
+    @property
     def lasts_us(self) -> int:
         """Until its ending; of one that is still being made until its last row."""
         if self.recording.ending is not None:

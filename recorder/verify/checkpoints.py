@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +30,7 @@ from .proofs import node
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-__all__ = ["Checkpoint", "Grown", "Tree", "parse", "read_lines", "roots"]
+__all__ = ["Checkpoint", "Grown", "Tree", "moment", "parse", "read_lines", "roots"]
 
 _LINE: Final = re.compile(
     r"recorder-checkpoint/1 store=(?P<store>-|[0-9a-f-]{36})"
@@ -63,6 +64,11 @@ class Checkpoint:
         return f"{_MARK}1 store={self.store} time={self.time} count={self.count} root={self.root.hex()}"
 
 
+def moment(now: datetime | None = None) -> str:
+    """The time of a line that is made now: UTC, to the second."""
+    return (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 class Tree:
     """The root of the leaves given so far, in memory for a logarithm of them."""
 
@@ -73,8 +79,9 @@ class Tree:
         #: The roots of the whole subtrees that the leaves make up, the largest first; their sizes are count's bits.
         self._whole: list[bytes] = []
 
-    def add(self, leaf: bytes) -> None:
-        """The next leaf's hash."""
+    def add(self, leaf: Any) -> None:
+        """The next leaf's hash as it is stored: what is none gives a root that no checkpoint has."""
+        leaf = leaf if isinstance(leaf, bytes) else b""
         size = self.count
         while size & 1:
             leaf = node(self._whole.pop(), leaf)
@@ -94,29 +101,27 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Grown:
-    """The tree at some size: its first recording, its root, and the recordings that came last."""
+    """The tree at some size: its first recording, and its root."""
 
     store: str
     count: int
     root: bytes
-    recording_id: UUID | None
 
 
 def roots(leaves: Iterable[tuple[UUID | None, Any]], counts: Iterable[int]) -> Iterator[Grown]:
     """The tree at each of these sizes that it reaches, and at its end."""
     wanted = set(counts)
-    tree, store, last = Tree(), "-", None
+    tree, store = Tree(), "-"
     if 0 in wanted:
-        yield Grown(store, 0, tree.root(), None)
+        yield Grown(store, 0, tree.root())
     for recording_id, leaf in leaves:
         if not tree.count:
             store = str(recording_id)
-        tree.add(leaf if isinstance(leaf, bytes) else b"")
-        last = recording_id
+        tree.add(leaf)
         if tree.count in wanted:
-            yield Grown(store, tree.count, tree.root(), last)
+            yield Grown(store, tree.count, tree.root())
     if tree.count not in wanted:
-        yield Grown(store, tree.count, tree.root(), last)
+        yield Grown(store, tree.count, tree.root())
 
 
 # -- lines that were kept ----------------------------------------------------------------------------------------------

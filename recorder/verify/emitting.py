@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -19,7 +19,7 @@ from recorder.store import Store
 from recorder.store.locks import try_lock, unlock
 from recorder.store.log import Logged
 
-from .checkpoints import Checkpoint, Tree
+from .checkpoints import Checkpoint, Tree, moment
 from .keys import name_of, private
 
 __all__ = ["Emitter", "keep", "make"]
@@ -62,8 +62,7 @@ class Emitter:
         self._grow(store, gentle=gentle)
         if self._tree.count == self._told:
             return None
-        time_ = (now or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        made = Checkpoint(self._store, time_, self._tree.count, self._tree.root())
+        made = Checkpoint(self._store, moment(now), self._tree.count, self._tree.root())
         self._told = made.count
         if self._signer is None:
             return made
@@ -82,7 +81,7 @@ class Emitter:
             for each in found:
                 if not self._tree.count:
                     self._store = str(each.recording_id)
-                self._tree.add(each.leaf if isinstance(each.leaf, bytes) else b"")
+                self._tree.add(each.leaf)
                 self._before, self._last = self._last, each
             if gentle:
                 time.sleep(_PAUSE)

@@ -11,13 +11,12 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from itertools import groupby
 from operator import add, itemgetter
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
-from recorder.digest import VERSION, EventDigest, leaf_of, payload_of
+from recorder.digest import EventDigest, leaf_of, payload_of, seal_of
 from recorder.recording import Captured, Ending, Event, Kind, Recording, Row
 from recorder.store.rows import indexable
 from recorder.store.scanning import Scanned, Unreadable
@@ -206,14 +205,14 @@ def _against_digests(
 ) -> list[Problem]:
     """The digests again. What is known to be missing is not told a second time as a digest that does not fit."""
     stored = ending.facts_digest or b"", ending.payload_digest or b"", ending.seal or b""
-    sealed = _seal(stored[0], stored[1]) == stored[2]
+    sealed = seal_of(stored[0], stored[1]) == stored[2]
     made = walk.finish(recording, ending)
     if made is None or known:
         return [] if known else [Problem("facts", "its events hold what no recorder writes")]
     facts, payload, _ = made
     if erased:
         payload = stored[1]
-    if _seal(facts, payload) == stored[2] and (facts, payload) != stored[:2]:
+    if seal_of(facts, payload) == stored[2] and (facts, payload) != stored[:2]:
         return [Problem("digests", "its digests were replaced; what they are of is what was sealed")]
     problems = []
     if facts != stored[0]:
@@ -234,10 +233,6 @@ def _against_log(stored: Scanned, ending: Ending | None) -> list[Problem]:
     if ending is None or ending.seal is None or leaf_of(stored.recording_id, ending.seal) == stored.leaf:
         return []
     return [Problem("sealed_anew", "its seal is not the one that was logged: sealed anew, or the log was changed")]
-
-
-def _seal(facts: bytes, payload: bytes) -> bytes:
-    return sha256(VERSION + facts + payload).digest()
 
 
 def _still_there(stored: Scanned, walk: _Walk) -> list[Problem]:
@@ -296,7 +291,7 @@ class _Walk:
     def problems(self) -> list[Problem]:
         """What is wrong with the events by themselves, the first of each kind."""
         if self._withheld_from is not None and not _says_withheld(self.told):
-            self._say("content_gone", "content is gone, and no erasure is on record", self._withheld_from)
+            self._say_gone(self._withheld_from)
         return list(self._found.values())
 
     def finish(self, recording: Recording, ending: Ending) -> tuple[bytes, bytes, bytes] | None:
@@ -310,6 +305,9 @@ class _Walk:
 
     def _say(self, code: str, text: str, position: int) -> None:
         self._found.setdefault(code, Problem(code, text, position))
+
+    def _say_gone(self, position: int) -> None:
+        self._say("content_gone", "content is gone, and no erasure is on record", position)
 
     def _as_columns(self, events: Sequence[tuple[Any, ...]]) -> bool:
         """Take server-sent events that are as nearly all are; False, with nothing taken, where one is not."""
@@ -423,14 +421,12 @@ class _Walk:
 
     def _absent(self, event: Event) -> None:
         """See that an event may be without payload."""
-        if event.raw is not None and not self._erased:
-            self._say("content_gone", "content is gone, and no erasure is on record", event.position)
-        elif self._erased or (self._bare and event.kind in _OF_BODY):
+        if self._erased or (event.raw is None and self._bare and event.kind in _OF_BODY):
             return
-        elif event.kind == _WIRE:
+        if event.raw is None and event.kind == _WIRE:
             self._withheld_from = event.position if self._withheld_from is None else self._withheld_from
         else:
-            self._say("content_gone", "content is gone, and no erasure is on record", event.position)
+            self._say_gone(event.position)
 
 
 def _start(name: str | None) -> bytes:

@@ -14,27 +14,12 @@ from uuid import UUID
 from sqlalchemy import Boolean, Double, Integer, LargeBinary, Table, Text
 
 from recorder.recording import Ending, Recording
-from recorder.schema import Id, endings, recordings
+from recorder.schema import CONTENT, Id, endings, recordings
 from recorder.store.rows import ending_columns, recording_columns, to_ending, to_recording
 
-__all__ = ["PAYLOAD", "Wrong", "ending_of", "left_over", "recording_of"]
+__all__ = ["Wrong", "ending_of", "left_over", "recording_of"]
 
-#: The columns of `recordings` that are content: covered by the payload digest, and empty once erased.
-PAYLOAD: Final = (
-    "url",
-    "headers",
-    "body",
-    "body_encoding",
-    "body_sha256",
-    "salt",
-    "match_key",
-    "match_rule",
-    "session",
-    "trace",
-    "call",
-    "tags",
-)
-#: Of these, what a recording may lack that was not erased.
+#: Of the columns that are content, those that a recording may lack only once it was erased.
 _ALWAYS: Final = ("url", "headers")
 _TRUTHS: Final = (0, 1)
 #: So many sorts of rows are remembered; a store that somebody tampered with might have one for each.
@@ -124,7 +109,7 @@ def recording_of(row: Mapping[str, Any], *, erased: bool) -> Recording:
     ):
         raise Wrong("the request's headers or tags are not what recorder writes")
     for name, value in values.items():
-        if name in ("body", "body_encoding") or (erased and name in PAYLOAD):
+        if name in ("body", "body_encoding") or (erased and name in CONTENT):
             continue
         if written[name] != value:
             raise Wrong(f"`{name}` is not written as recorder writes it, or does not belong to this recording")
@@ -161,4 +146,4 @@ def ending_of(row: Mapping[str, Any]) -> Ending:
 
 def left_over(row: Mapping[str, Any]) -> list[str]:
     """The columns that still hold content."""
-    return [name for name in PAYLOAD if row[name] is not None]
+    return [name for name in CONTENT if row[name] is not None]

@@ -48,4 +48,5 @@ def remounted(target: str, prefix: str) -> str:
     """The target with `prefix` in place of its path's first segment: `/openai/v1/x` below `/llm` is `/llm/v1/x`."""
     path, mark, query = target.partition("?")
     _, slash, rest = path[1:].partition("/")
-    return f"{f'{prefix}{slash}{rest}' or '/'}{mark}{query}"
+    path = f"{prefix}{slash}{rest}" or "/"
+    return f"{path}{mark}{query}"

@@ -31,7 +31,7 @@ from typing import Any
 from uuid import UUID
 
 from ..capture import Capture
-from ..config import LARGE
+from ..config import LARGE, size_text
 from ..detect import Notice
 from ..errors import Conflict, RecorderError, StoreError
 from ..recording import Captured, Recording, Request, Transport, uuid7
@@ -236,8 +236,8 @@ class Writer:
         if self._floor.size >= LARGE and self.options.warn_large and not self._warned:
             self._warned = True
             logger.warning(
-                "the store has %.1f GiB; nothing is deleted unless keep= or max_size= says so, or `recorder prune`",
-                self._floor.size / (1 << 30),
+                "the store has %s; nothing is deleted unless keep= or max_size= says so, or `recorder prune`",
+                size_text(self._floor.size),
             )
         if self._floor.low:
             for live in self._live.values():

@@ -45,7 +45,7 @@ FROM recordings r CROSS JOIN n
 _FACTS: Final = """
 UPDATE readings SET changed_at = read_at, events = 100, facts = '{"steps":[{"id":"step_1","type":"message_creation",
 "status":"completed","usage":{"prompt_tokens":900,"completion_tokens":150,"total_tokens":1050}}]}',
-max_completion_tokens = CASE recording_id % 3 WHEN 0 THEN 256 WHEN 1 THEN 512 END
+max_completion_tokens = CASE rowid % 3 WHEN 0 THEN 256 WHEN 1 THEN 512 END
 """
 
 _STORED: Final = "readings WHERE NOT superseded AND is_run"
@@ -77,7 +77,7 @@ def make(path: Path) -> None:
         for pragma in ("synchronous=OFF", "cache_size=-1000000", "wal_autocheckpoint=100000"):
             connection.execute(f"PRAGMA {pragma}")
         connection.execute("BEGIN")
-        connection.execute(_FACTS.replace("recording_id % 3", "rowid % 3"))
+        connection.execute(_FACTS)
         connection.execute(_FILL)
         connection.execute("COMMIT")
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -183,7 +183,7 @@ def measure(path: Path, events: int) -> None:
     note(f"memory: {copying:.0f} MiB while copying, {asking_:.0f} MiB while asking")
     run_slowest, run_least = asking(path, "run", RUNS, ROUNDS)
     _, event_least = asking(path, "event", OF_EVENTS, 3)
-    refreshes = {True: [], False: []}  # type: dict[bool, list[float]]
+    refreshes: dict[bool, list[float]] = {True: [], False: []}
     with Store.open(path) as store:
         for _ in range(ROUNDS):
             for with_events in (True, False):

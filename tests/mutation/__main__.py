@@ -9,6 +9,7 @@ The exit code is 1 where fewer than --bar percent of the others were killed.
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import random
@@ -20,12 +21,10 @@ from typing import Final, NamedTuple
 from tests.areas import AREAS
 from tests.mutation import trial
 from tests.mutation.operators import Mutant, mutants
-from tests.mutation.tree import Reached, compiled, copied, mutated, reached
+from tests.mutation.tree import Reached, compiled, concerned, copied, mutated, reached
 
 _LISTED: Final = Path(__file__).with_name("equivalent.json")
 _EQUIVALENT: Final = "equivalent"
-#: Tests that take what others published: long, and not everybody has it.
-_MARKS: Final = "not published"
 #: Seconds at least, and times the usual duration of the tests, after which a mutant counts as hung.
 _LEAST, _TIMES = 20.0, 10.0
 
@@ -75,14 +74,15 @@ def reach_of(name: str, folder: Path, tree: Path) -> Reached:
     """Which tests reach what; measured once for a folder."""
     kept = folder / f"{name}.json"
     if not kept.exists():
-        kept.write_text(json.dumps(reached(tree, AREAS[name], _MARKS)), encoding="utf-8")
+        kept.write_text(json.dumps(reached(tree, AREAS[name])), encoding="utf-8")
     lines, seconds = json.loads(kept.read_text(encoding="utf-8"))
     return Reached({file: {int(line): tests for line, tests in of.items()} for file, of in lines.items()}, seconds)
 
 
 def outcome_of(tree: Path, path: str, mutant: Mutant, reach: Reached, given: argparse.Namespace) -> str:
     """What becomes of one mutant; told where it survives."""
-    tests = within(reach.tests(path, mutant.line), reach, given.budget)
+    files = {each: ast.parse((tree / each).read_bytes()) for each in {*reach.lines, path}}
+    tests = within(reach.tests(path, *concerned(files, path, mutant.line)), reach, given.budget)
     usual = sum(reach.seconds.get(test, 0.0) for test in tests)
     with mutated(tree / path, mutant):
         outcome = trial.attempt(tree, tests, max(_LEAST, _TIMES * usual))

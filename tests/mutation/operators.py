@@ -1,7 +1,8 @@
 """What can be changed in a module's code, one thing at a time: pure, source text in, mutants out.
 
 A mutant is a replacement of one stretch of the text. Docstrings, annotations, messages of errors, assertions (they are
-for the type checker) and what is marked `no cover` are left alone: nobody promises them.
+for the type checker), what is marked `no cover` and what another system than Linux runs are left alone: nobody promises
+the one, and no test here can see the other.
 """
 
 from __future__ import annotations
@@ -111,6 +112,9 @@ class _Walk:
             return
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             return
+        if isinstance(node, ast.If) and _is_of_a_system(node.test):
+            yield from self._statements(node.orelse, place)
+            return
         if isinstance(node, (ast.Assign, ast.AnnAssign)) and _names_all(node):
             return
         yield from self._as_a_whole(node, place)
@@ -146,6 +150,9 @@ class _Walk:
 
     def _expression(self, node: ast.AST | None, place: str) -> Iterator[Mutant]:
         if node is None or isinstance(node, ast.JoinedStr):  # places in it are known from Python 3.12 only
+            return
+        if isinstance(node, ast.IfExp) and _is_of_a_system(node.test):
+            yield from self._expression(node.orelse, place)
             return
         if isinstance(node, ast.expr):
             for kind, after in _changed(node):
@@ -215,6 +222,10 @@ def _is_atom(node: ast.expr) -> bool:
 
 def _is_text(node: ast.stmt) -> bool:
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def _is_of_a_system(test: ast.expr) -> bool:
+    return ast.unparse(test).startswith("sys.platform ==")
 
 
 def _names_all(node: ast.Assign | ast.AnnAssign) -> bool:

@@ -32,13 +32,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .events import event_rows, follow_events, make_events
 from .facts import follow_facts, make_facts
-from .parts import Manifest, Work, manifest_in, sweep
+from .parts import Manifest, Work, manifest_in, quoted, sweep
 from .source import SourceError, one_line, opened
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["PROGRAM", "event_rows", "main", "refresh"]
+__all__ = ["PROGRAM", "event_rows", "main", "quoted", "refresh"]
 
 #: What Python runs: this folder.
 PROGRAM: Final = str(Path(__file__).parent)

@@ -242,4 +242,5 @@ def union(columns: str, name: str, base: str, over: str, *, dead: bool) -> str:
 
 
 def quoted(value: str) -> str:
+    """SQL's literal of a text."""
     return "'" + value.replace("'", "''") + "'"
