@@ -130,6 +130,8 @@ class Capture:
         if encoding := head.content_encoding:
             self._decoder = Decoder(encoding)
             self._plain = bytearray()
+            if self._decoder.problem is not None:
+                self._passage.bare(self._position)
         content_type = (head.get("content-type") or "").split(";")[0].strip().lower()
         if content_type == "text/event-stream":
             self._begin_stream()
@@ -234,9 +236,12 @@ class Capture:
         return ready
 
     def _payloads(self, rows: list[Row]) -> bytes:
-        """The bytes of the body that are in these rows; of an encoded one, those that were found inside."""
+        """The bytes of the body that are in these rows; of an encoded one, those that were found inside, and those in
+        which nothing was.
+        """
         if self._decoder is not None:
-            return b"".join([payload_of(row) for row in rows if row[2] in _DECODED])
+            is_bare = self._passage.is_bare
+            return b"".join([payload_of(row) for row in rows if row[2] in _DECODED or is_bare(row)])
         size = self._stored - self._passed
         if not size:
             return b""
@@ -288,7 +293,7 @@ class Capture:
         self._position += 1
 
     def _begin_stream(self) -> None:
-        self._start = None
+        self._start = self._plain = None
         self._tokenizer = Tokenizer()
         if self._decoder is None:
             self._feed = self._tokenizer.feed
@@ -321,19 +326,25 @@ class Capture:
 
     def _encoded(self, decoder: Decoder, chunk: bytes) -> None:
         """A chunk with content codings on: itself a part of a `wire` row, and read for what is inside."""
+        was_well = decoder.problem is None
         text = b"" if self._is_opaque() else decoder.feed(chunk)
+        if was_well and decoder.problem is not None:
+            self._passage.bare(self._position)
         if self._plain is not None:
             self._plain += text
             if len(self._plain) > KEPT:
                 self._forget(self._plain)
-        self._hold(_WIRE, chunk)
         if self._start is not None:
             text = self._sniff(text)
-        if self._tokenizer is not None:
-            self._plain = None
-            if items := self._tokenizer.feed(text):
-                self._flush(_WIRE)
-                self._decoded_rows(items)
+        # Before the chunk goes into a row: what it completes and begins tells whether that row waits.
+        items = self._tokenizer.feed(text) if self._tokenizer is not None else []
+        if not items:
+            self._hold(_WIRE, chunk)
+            return
+        self._held.append(chunk)
+        self._held_size += len(chunk)
+        self._flush(_WIRE)
+        self._decoded_rows(items)
 
     def _forget(self, plain: bytearray) -> None:
         """More is decoded than memory should hold: what holds nothing goes; if that is not enough, all is given up."""
@@ -459,6 +470,8 @@ class Capture:
 
     def _finish_body(self, told: dict[str, Any]) -> None:
         """Rows for what is still held when the exchange is over."""
+        if self._decoder is not None and self._decoder.problem is None and not self._decoder.finished:
+            self._passage.bare(self._position)
         if self._plain and self._full:
             self._finish_plain(bytes(self._plain))
         else:

@@ -10,6 +10,7 @@ once the output is out of proportion.
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -32,13 +33,39 @@ class _StopError(Exception):
     """Why nothing more is decoded."""
 
 
+class _DamagedError(Exception):
+    """The data is damaged; `decoded` is what stands before that, as far as the package can tell."""
+
+    def __init__(self, decoded: bytes) -> None:
+        super().__init__()
+        self.decoded = decoded
+
+
 class _Coding(Protocol):
     @property
     def finished(self) -> bool:
         """The coded body has ended where it may end."""
 
     def feed(self, data: bytes, most: int) -> bytes:
-        """What these bytes complete; may stop once it has more than `most` bytes."""
+        """What these bytes complete; may stop once it has more than `most` bytes.
+
+        Raises _DamagedError, or any other Exception where nothing is known of what stands before the damage.
+        """
+
+
+def _inflate(stream: Any, data: bytes) -> bytes:
+    """What zlib's stream makes of these bytes. Raises _DamagedError."""
+    before = stream.copy()
+    try:
+        out: bytes = stream.decompress(data)
+    except zlib.error as error:
+        # It keeps to itself what it had decoded by then: byte by byte it tells.
+        decoded = []
+        with contextlib.suppress(zlib.error):
+            for at in range(len(data)):
+                decoded.append(before.decompress(data[at : at + 1]))  # noqa: PERF401 (what came before the error counts)
+        raise _DamagedError(b"".join(decoded)) from error
+    return out
 
 
 class _Members:
@@ -48,9 +75,15 @@ class _Members:
     padding, which other readers ignore as well.
     """
 
-    def __init__(self, make: Callable[[], Any], magic: tuple[bytes, ...]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        magic: tuple[bytes, ...],
+        decompress: Callable[[Any, bytes], bytes] = lambda part, data: part.decompress(data),
+    ) -> None:
         self._make = make
         self._magic = magic
+        self._decompress = decompress
         self._part = make()
         self._between = b""  # the first bytes after a part, too few yet to tell
         self._over = False  # padding follows the last part
@@ -60,12 +93,16 @@ class _Members:
         return bool(self._part.eof)
 
     def feed(self, data: bytes, most: int) -> bytes:
-        parts = []
+        parts: list[bytes] = []
         while data and not self._over:
             if self._part.eof:
                 data = self._next(data)
             if data:
-                parts.append(self._part.decompress(data))
+                try:
+                    parts.append(self._decompress(self._part, data))
+                except Exception as error:
+                    decoded = error.decoded if isinstance(error, _DamagedError) else b""
+                    raise _DamagedError(b"".join([*parts, decoded])) from error
                 data = self._part.unused_data
         return b"".join(parts)
 
@@ -100,8 +137,7 @@ class _Deflate:
                 return b""
             wrapped = data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0
             self._stream = zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
-        out: bytes = self._stream.decompress(data)
-        return out
+        return _inflate(self._stream, data)
 
 
 class _Brotli:
@@ -142,7 +178,7 @@ def _zstd() -> _Coding:
 
 def _coding(name: str) -> _Coding | None:
     if name in ("gzip", "x-gzip"):
-        return _Members(lambda: zlib.decompressobj(zlib.MAX_WBITS | 16), (b"\x1f\x8b",))
+        return _Members(lambda: zlib.decompressobj(zlib.MAX_WBITS | 16), (b"\x1f\x8b",), _inflate)
     if name == "deflate":
         return _Deflate()
     try:
@@ -215,6 +251,8 @@ class Decoder:
             try:
                 decoded = coding.feed(data[start : start + SLICE], most)
             except Exception as error:  # each package has its own error classes; all of them mean the same
+                if isinstance(error, _DamagedError):
+                    self._decode(error.decoded, layer + 1, out)
                 raise _StopError(f"content coding {name!r} is damaged") from error
             self._given += len(decoded)
             if len(decoded) > most:

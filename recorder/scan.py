@@ -213,7 +213,8 @@ class _Answer:
                     self._whole += payload_of(row)[: _WHOLE - len(self._whole)]
                     continue
             elif row[2] == _WIRE and not self._has_decoded and self._decoder is not None and row[5]:
-                self._unpack(row, self._decoder.feed(row[5]))
+                plain = self._decoder.feed(row[5])
+                self._unpack(row, plain if self._decoder.problem is None else plain + row[5])
             passing.append(row)
         self._passage.take(passing, b"".join(payload_of(row) for row in passing if row[2] in (_SSE, _BODY)))
 

@@ -602,6 +602,43 @@ def test_what_memory_keeps_for_a_reading_is_so_much_and_not_a_byte_more(monkeypa
         assert (capture.kept is not None) == kept
 
 
+# -- who looks on ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", ["full", "facts", "none"])
+def test_who_watches_is_shown_every_row_as_it_came(content: str) -> None:
+    """Whatever of it is stored: no payload at all, or one that is masked."""
+    key = b"sk-proj-" + b"a1B2c3D4" * 6
+    shown: list[Row] = []
+    capture = Capture(recording(content), shown.extend)
+    capture.head(head(), 20)
+    for number, text in enumerate((b"before", key, b"behind")):
+        capture.data(b"data: " + text + b"\n\n", 30 + number)
+        capture.take()
+    capture.end("eof", 40)
+    assert [row[5] for row in shown if row[2] == "sse"] == [b"before", key, b"behind"]
+    assert [row[1] for row in shown] == list(range(len(shown)))
+
+
+def test_an_event_without_end_inside_a_coding_waits_for_no_more_than_memory_should_hold(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Till then its bytes wait to be known; its rows are as many whatever is kept of them."""
+    monkeypatch.setattr("recorder.capture.KEPT", 10_000)
+    monkeypatch.setattr("recorder.capture.PATIENCE", 0)
+    packer = zlib.compressobj(0)
+    first = packer.compress(b"data: 1\n\n") + packer.flush(zlib.Z_SYNC_FLUSH)
+    body = packer.compress(b"data: " + b"x" * 50_000) + packer.flush()
+    capture = begun(Exchange(head(STREAM, "deflate"), [], None), "none")
+    capture.data(first, 50)
+    assert [row[2] for row in capture.take()] == ["head", "wire", "sse"]
+    taken = []
+    for number, chunk in enumerate((body[:9_999], body[9_999:10_000])):
+        capture.data(chunk, 100 + number)
+        taken.append([(row[2], row[7]) for row in capture.take()])
+    assert taken == [[], [("wire", 10_000)]]
+
+
 # -- heads -------------------------------------------------------------------------------------------------------------
 
 
@@ -741,6 +778,19 @@ def test_times_never_run_backwards() -> None:
     assert delivered(rows)[0] == [(b"data: 1\n\n", 50), (b"data: 2\n\n", 60), (b"data: 3", 60)]
     assert capture.ending is not None
     assert (capture.ending.head_us, capture.ending.elapsed_us) == (50, 60)
+
+
+def test_nothing_came_before_the_request() -> None:
+    """Whatever a clock says; and what came at its very time is cut where the network cut it."""
+    capture = Capture(recording())
+    chunks = [Chunk(b"data:", 0), Chunk(b" 1\n\nd", 0), Chunk(b"ata: 2\n\n", 0)]
+    for (data, _), at in zip(chunks, (-9, -5, 0), strict=True):
+        capture.data(data, at)
+    capture.end("eof", -1)
+    rows = capture.take()
+    check_shape(rows)
+    assert [row[3] for row in rows] == [0, 0, 0]
+    assert delivered(rows) == (chunks, b"")
 
 
 def test_an_empty_chunk_is_none() -> None:

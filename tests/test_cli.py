@@ -163,6 +163,7 @@ def test_lists_for_people_are_tables(demo: Path) -> None:
         (["runs", "--since", "0001-01-01T00:00:00+14:00"], 2, "is not a time"),
         (["runs", "--limit", "9" * 20], 2, "is not in the range"),
         (["runs", "--tag", "novalue"], 2, "is not name=value"),
+        (["runs", "--tag", "a=1", "--tag", "b=2", "--tag", "a=3"], 2, "'a' is given twice"),
         (["runs", "--status", "done"], 2, "completed"),
         (["runs", "--dialect", "assistant"], 2, "'assistants'"),
         (["recordings", "--ending", "foo"], 2, "client_closed"),
@@ -393,19 +394,37 @@ def test_an_output_that_is_full_is_one_line_and_exit_code_4(demo: Path, argument
     )
 
 
-@pytest.mark.parametrize("arguments", ["runs --json", "runs", "show @last"])
-def test_a_reader_that_has_left_before_is_exit_code_0(demo: Path, arguments: str) -> None:
+def unread(store: Path, *arguments: str) -> tuple[int, bytes]:
+    """The exit code and stderr of a command whose stdout nobody reads any more."""
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
-        [sys.executable, "-m", "recorder", "--store", str(demo), *arguments.split()],
+        [sys.executable, "-m", "recorder", "--store", str(store), *arguments],
         cwd=ROOT,
         stdout=write,
         stderr=subprocess.PIPE,
         check=False,
     )
     os.close(write)
-    assert (done.returncode, done.stderr) == (0, b"")
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["runs --json", "runs", "show @last"])
+def test_a_reader_that_has_left_before_is_exit_code_0(demo: Path, arguments: str) -> None:
+    assert unread(demo, *arguments.split()) == (0, b"")
+
+
+def test_what_changes_the_store_is_done_though_nobody_reads_what_is_told(demo: Path, tmp_path: Path) -> None:
+    files = [str(tmp_path / name) for name in ("one.jsonl", "two.jsonl")]
+    for name, file in zip(("@last", "@-2"), files, strict=True):
+        assert invoke("export", name, "-o", file, store=demo).exit_code == 0
+    store = tmp_path / "recorder.db"
+    assert unread(store, "import", *files) == (0, b"")
+    ids = [row["recording_id"] for row in json_lines("recordings", store=store)]
+    assert len(ids) >= 2
+    wanted = [word for each in ids for word in ("--run", each)]
+    assert unread(store, "erase", *wanted, "--reason", "asked to", "--yes") == (0, b"")
+    assert invoke("recordings", store=store).stdout.count("(erased)") == len(ids)
 
 
 def test_the_store_after_the_command_says_where_it_belongs(demo: Path) -> None:

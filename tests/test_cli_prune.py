@@ -66,6 +66,8 @@ def test_filters_and_sizes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         [],
         ["--older-than", "yesterday"],
+        ["--older-than", "6m"],
+        ["--tag", f"customer={CUSTOMER}", "--tag", "customer=another"],
         ["--max-size", "much"],
         ["--max-size", "10"],
         ["--max-size", "1GiB", "--older-than", "3d"],

@@ -162,6 +162,22 @@ def test_what_came_before_the_damage_is_kept() -> None:
     assert len(good) - out.count(b"\n\n") > decode.SLICE
 
 
+@pytest.mark.parametrize(
+    "name", ["gzip", "deflate", "deflate, bare", "br, gzip", "zstd, deflate, bare", "gzip members"]
+)
+def test_what_came_before_the_damage_does_not_depend_on_the_chunks(name: str) -> None:
+    """All of it is there, also where the damage is in the same slice: so it is looked through before it is stored."""
+    content_encoding, encode = ENCODERS[name]
+    parts = [b"data: %d\n\n" % number for number in range(20)]
+    good = b"".join(encode(parts)[:20])
+    assert len(good) < decode.SLICE or name == "gzip members"
+    for tail in (b"\xff" * 50, b"\x1f\x8b" + b"\xff" * 50):
+        out, decoder = decoded(content_encoding, [good + tail])
+        assert out.startswith(b"".join(parts))
+        assert decoder.problem is not None or (name == "gzip members" and tail[0] == 0xFF)  # that is padding
+        assert decoded(content_encoding, [bytes([byte]) for byte in good + tail])[0] == out
+
+
 @pytest.mark.parametrize("content_encoding", ["compress", "utf-8", "gzip, sdch", "sdch, gzip", "x" * 5000])
 def test_an_unknown_coding_is_named(content_encoding: str) -> None:
     out, decoder = decoded(content_encoding, [b"anything"])

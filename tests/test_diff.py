@@ -19,6 +19,7 @@ from recorder.diff.words import aligned
 from recorder.errors import NotFound, UsageError
 from recorder.recording import Request
 from recorder.store import Store
+from recorder.store.erasing import Wipe
 from tests.golden import stream
 from tests.kept import GOLDEN, bare, keep, put
 from tests.payloads import ASSISTANTS_DONE, run_event
@@ -251,6 +252,15 @@ def test_what_is_not_there_is_not_compared_and_said(store: Store) -> None:
 
 
 # -- what does not count -----------------------------------------------------------------------------------------------
+
+
+def test_the_url_of_what_was_erased_is_not_compared_and_said(store: Store) -> None:
+    """It is not known to be another one."""
+    one, other = (keep(store, *stream("chat-stop")) for _ in range(2))
+    store.wipe([Wipe(other.recording_id, store.reading(other.recording_id), labels=True)], "V", "r")
+    found = compared(store, one, other)
+    assert paths(found.parameters) == set()
+    assert any("URL" in note for note in found.notes)
 
 
 def test_what_is_ignored_does_not_differ(golden: tuple[Store, dict[str, Any]]) -> None:

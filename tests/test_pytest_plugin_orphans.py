@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.needs import need
+from tests.needs import each, need
 
 if TYPE_CHECKING:
     from tests.plugged import Project, Provider
@@ -50,16 +50,19 @@ def test_a_whole_run_names_what_is_left_over(suite: Project, arguments: tuple[st
 
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ("test_app.py",),
-        ("test_app.py::test_one", "test_other.py"),
-        ("-k", "one"),
-        ("-m", "not slow and recorder", "-k", "not two"),
-        ("--deselect", "test_other.py::test_two"),
-        ("--ignore=test_other.py",),
-        ("--collect-only",),
-        ("--setup-only",),
-    ],
+    each(
+        3,
+        [
+            ("test_app.py",),
+            ("test_app.py::test_one", "test_other.py"),
+            ("-k", "one"),
+            ("-m", "not slow and recorder", "-k", "not two"),
+            ("--deselect", "test_other.py::test_two"),
+            ("--ignore=test_other.py",),
+            ("--collect-only",),
+            ("--setup-only",),
+        ],
+    ),
     ids=" ".join,
 )
 def test_a_part_of_a_suite_says_nothing_of_it(suite: Project, arguments: tuple[str, ...]) -> None:
@@ -86,7 +89,7 @@ def test_the_run_may_be_failed_by_them_or_they_may_be_deleted_or_ignored(suite: 
     assert suite.code == pytest.ExitCode.OK
 
 
-@pytest.mark.parametrize("arguments", [(), ("-k", "one"), ("--recorder-orphans=error",)])
+@pytest.mark.parametrize("arguments", each(3, [(), ("-k", "one"), ("--recorder-orphans=error",)]))
 def test_workers_of_xdist_tell_what_they_saw(suite: Project, arguments: tuple[str, ...]) -> None:
     need("xdist", find_spec("xdist") is not None, "pytest-xdist is not installed")
     suite.run("-p", "xdist", "-n", "2", *arguments, apart=True)

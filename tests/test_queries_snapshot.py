@@ -441,7 +441,7 @@ def foreign(path: Path) -> None:
         path.unlink()
 
 
-@pytest.mark.parametrize("damage", [cut, empty, garble, garble_unseen, replace, foreign])
+@pytest.mark.parametrize("damage", each(3, [cut, empty, garble, garble_unseen, replace, foreign]))
 def test_damage_is_noticed_and_made_good(sqlite_url: str, tmp_path: Path, damage: Callable[[Path], None]) -> None:
     """Of each file there is: the manifest, a base, a delta, those of the events."""
     with Store.open(sqlite_url, create=True) as store:
@@ -463,7 +463,7 @@ def test_damage_is_noticed_and_made_good(sqlite_url: str, tmp_path: Path, damage
             assert kept(snapshot) == expected, name
 
 
-@pytest.mark.parametrize("said", ["[]", "null", "7", '{"version": 1}', "FACTS", "EVENTS"])
+@pytest.mark.parametrize("said", each(3, ["[]", "FACTS", '{"version": 1}', "null", "EVENTS", "7"]))
 def test_a_manifest_that_says_nonsense_is_made_anew(sqlite_url: str, said: str) -> None:
     """JSON it is, and of the right version, but of another shape."""
     with Store.open(sqlite_url, create=True) as store:
@@ -511,16 +511,15 @@ def test_several_refresh_and_read_while_another_writes(url: str, tmp_path: Path)
         for _ in range(3):
             recorded(store)
         with process(_REFRESHER, url, "6") as one, process(_REFRESHER, url, "6") as other:
-            left = {one: 6, other: 6}
             for _ in range(40):
                 store.put_readings([made_reading(recorded(store), status="completed")])
-            for each in left:
-                assert each.stdout is not None
-                lines = each.stdout.read().split("\n")[:-1]
+            for refresher in (one, other):
+                assert refresher.stdout is not None
+                lines = refresher.stdout.read().split("\n")[:-1]
                 assert len(lines) == 6
                 assert lines == sorted(lines, key=lambda line: int(line.split()[0]))
                 assert all(len(set(line.split())) == 1 for line in lines), "endings and recordings are of one moment"
-                assert each.wait() == 0
+                assert refresher.wait() == 0
     assert kept(snapshot_of(url, few=8)) == copied(url, tmp_path / "fresh")
 
 

@@ -129,7 +129,7 @@ class Reader:
         return done.stdout
 
 
-@pytest.mark.parametrize("name", RECIPES if CI else each(3, RECIPES))
+@pytest.mark.parametrize("name", RECIPES if CI else each(5, RECIPES))
 def test_a_recipe_can_be_followed_in_a_fresh_folder(name: str, tmp_path: Path) -> None:
     """Recorded, replayed with no network at all, changed: and what the page shows is what is said."""
     page = RECIPES[name]

@@ -780,6 +780,23 @@ def test_a_hook_is_asked_in_a_forked_child_as_well() -> None:
     assert clean('{"a":"Alice"}', redactor)[0] == '{"a":"*****"}'
 
 
+def test_half_a_character_is_masked_where_a_hook_names_it() -> None:
+    """A hook that reads the JSON gets it from the escape, which is all that UTF-8 has of it."""
+    cleaned, found = clean(
+        r'{"who":"\ud800 Bo","n":1}', Redactor(hooks=[lambda text, place: [json.loads(text)["who"]]])
+    )
+    assert (json.loads(cleaned)["who"], found) == (cover(9).decode(), {"hook": 1})
+    assert clean('{"a":"x"}', Redactor(hooks=[lambda text, place: ["\ud800", "x"]]))[0] == '{"a":"*"}'
+
+
+def test_a_text_of_a_class_of_the_users_own_is_a_text() -> None:
+    class Own(str):
+        def __len__(self) -> int:
+            raise ValueError
+
+    assert clean('{"a":"Alice"}', Redactor(hooks=[lambda text, place: [Own("Alice")]]))[0] == '{"a":"*****"}'
+
+
 def test_the_thread_of_a_hook_ends_with_its_redactor() -> None:
     before = set(threading.enumerate())  # threads of other tests' hooks may end at any time: they are not counted
     redactor = Redactor(hooks=[lambda text, place: []])

@@ -277,6 +277,50 @@ def test_what_a_damaged_coding_hides_is_kept_as_it_came() -> None:
     assert body_of(rows, "wire") == b"\x1f\x8b\x08" + encoded[::-1]
 
 
+@pytest.mark.parametrize("coding", ["utf-8", "none", "gzip", "deflate", "br", "zstd"])
+@pytest.mark.parametrize("content_type", [STREAM, "application/json", "text/plain"])
+@pytest.mark.parametrize("slow", [True, False])
+def test_what_is_plain_under_the_name_of_a_coding_is_masked_as_it_stands(
+    content_type: str, coding: str, slow: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some servers name a character set there, and some proxies decode a body and leave the head as it was."""
+    if slow and coding not in ("deflate", "br"):  # these decode some letters before they see that it is none
+        monkeypatch.setattr("recorder.capture.PATIENCE", 0)
+    sent = frames("one", f"my {KEY} end", "two") if content_type == STREAM else json.dumps(["one", KEY, 2]).encode()
+    for seed in range(20):
+        cut = cuts_of(sent, seed)
+        capture, rows = captured(cut, head(content_type, coding), take_every=1 + seed % 4)
+        check(capture, rows)
+        assert body_of(rows, "wire") == masked(sent, KEY), seed
+        assert redacted(capture).keys() == {"response"}
+        innocent = [chunk.replace(b"sk", b"--") for chunk in cut]
+        if sent.replace(b"sk", b"--") == b"".join(innocent):
+            capture, rows = captured(innocent, head(content_type, coding))
+            assert (body_of(rows, "wire"), redacted(capture)) == (b"".join(innocent), {})
+
+
+@pytest.mark.parametrize("content_type", [STREAM, "application/json"])
+@pytest.mark.parametrize("size", [7, 1 << 20])
+@pytest.mark.parametrize("after", [b"", b"\xff" * 600], ids=["cut off", "damaged"])
+def test_a_block_of_zstd_that_is_never_whole_is_masked_where_its_letters_stand_as_they_are(
+    content_type: str, size: int, after: bytes
+) -> None:
+    """As it is where the client left in the middle of it."""
+    zstandard = pytest.importorskip("zstandard")
+    packer = zstandard.ZstdCompressor(level=-5).compressobj()
+    noise = "".join(random.Random(5).choices("".join(map(chr, range(35, 92))), k=900))
+    sent = told(["one", f"{noise[:300]} {KEY} {noise[300:]}"], "chat")
+    packed = packer.compress(sent[0]) + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    packed += packer.compress(sent[1]) + packer.flush()
+    packed = packed[: packed.index(KEY[3:].encode()) + 60] + after
+    capture, rows = captured(every(size, packed), head(content_type, "zstd"))
+    check(capture, rows)
+    stored = body_of(rows, "wire")
+    assert KEY[3:].encode() not in stored
+    assert len(stored) == len(packed)
+    assert stored.split(b"[redacted]")[0] == packed[: packed.index(KEY.encode())]
+
+
 def opened(rows: Sequence[Row]) -> bytes:
     """What anybody can decode of the bytes of the wire that are stored."""
     return zlib.decompressobj(wbits=31).decompress(body_of([row for row in rows if row[5] is not None], "wire"))
@@ -288,6 +332,24 @@ def parts(text: str, level: int) -> list[bytes]:
     sent = json.dumps({"text": text}).encode()
     chunks = [packer.compress(each) + packer.flush(zlib.Z_SYNC_FLUSH) for each in every(4_000, sent)]
     return [*chunks, packer.flush()]
+
+
+@pytest.mark.parametrize("patience", [0, 1_000_000])
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_credential_in_the_chunk_that_is_damaged_is_withheld(
+    patience: int, complete: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event may be complete before the damage or not; a slow stream's row does not go before that is known."""
+    monkeypatch.setattr("recorder.capture.PATIENCE", patience)
+    first, second = told(["one", f"my {KEY} end"], "chat")
+    second = second if complete else second[: second.index(KEY.encode()) + len(KEY)]
+    before, chunk = flushed([first, second, b"x"], 0)[:2]
+    for slowly in ([chunk + b"\xff" * 50], [chunk[:20], chunk[20:] + b"\xff" * 50, b"\xff" * 50]):
+        capture, rows = captured([before, *slowly], head(STREAM, "gzip"))
+        check(capture, rows)
+        assert KEY.encode() not in b"".join(payload_of(row) for row in rows)
+        assert body_of(rows) == masked(first + second, KEY)
+        assert redacted(capture)["wire"] == "withheld"
 
 
 #: 400 KB that do not look like anything.
@@ -829,6 +891,17 @@ def test_a_slow_body_is_masked_across_its_rows(seed: int, secret: str) -> None:
     assert body_of(rows) == masked(sent, secret)
 
 
+def test_a_credential_may_begin_rows_before_the_last_that_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are together where the writer could not come by for a while; or with those of the time before."""
+    monkeypatch.setattr("recorder.capture.PATIENCE", 0)
+    sent = json.dumps({"content": [{"text": f"a {KEY} b"}] * 3}).encode()
+    for seed in range(examples(60, 2_000)):
+        for step in (2, 3, 5):
+            capture, rows = captured(cuts_of(sent, seed), head("application/json"), take_every=step)
+            check(capture, rows)
+            assert body_of(rows) == masked(sent, KEY), (seed, step)
+
+
 @pytest.mark.parametrize("size", [1 << 19, 1 << 20, (1 << 20) + 5, 3 << 20])
 def test_a_large_body_is_masked_across_its_rows(size: int) -> None:
     sent = b'{"a":"' + b"x " * (size // 2 - 80) + KEY.encode() + b" " + b"y" * 100 + b" " + KEY.encode() + b'"}'
@@ -893,7 +966,7 @@ def test_a_body_that_a_rule_wants_whole_waits_for_no_more_than_memory_should_hol
         taken.append([(row[2], row[7]) for row in capture.take()])
     assert taken == [[], [("body", 10_000)]]
     capture.end("eof", 9)
-    assert redacted(capture)["withheld"] == ["response"]
+    assert redacted(capture) == {"withheld": ["response"]}
 
 
 def test_an_encoded_stream_is_stored_as_it_came_where_a_rule_finds_nothing() -> None:

@@ -21,7 +21,7 @@ import pytest
 from recorder import exchange, queries, reader, retention
 from recorder.errors import Conflict, NotFound, RecorderError, StoreError
 from recorder.recording import uuid7
-from recorder.retention import erasing
+from recorder.retention import erasing, pruning
 from recorder.store import Append, RunFilter, Store
 from recorder.store.erasing import Wipe
 from tests import verified
@@ -375,6 +375,36 @@ def test_an_export_of_what_was_erased_can_be_imported_again(url: str, tmp_path: 
         exchange.write(file, exchange.entries(store, filled.customers), identity=True)
         assert len(exchange.import_file(store, file).recordings) == len(filled.customers)
         assert look(store).codes == set()
+
+
+def test_what_was_pruned_and_is_imported_again_keeps_its_outcome(url: str, tmp_path: Path) -> None:
+    """It could not be read again: there is nothing left to be read."""
+    file = tmp_path / "after.jsonl"
+    with Store.open(url, create=True) as store:
+        filled = fill(store)
+        for each in filled.customers:
+            store.wipe([Wipe(each, pruning.bare_reading(store, each), labels=False)], "V", "prune: content")
+        before = [store.reading(each) for each in filled.customers]
+        exchange.write(file, exchange.entries(store, filled.customers), identity=True)
+        exchange.import_file(store, file)
+        reader.read_due_all(store)
+        assert [store.reading(each) for each in filled.customers] == before
+
+
+def test_a_reading_of_what_is_imported_again_does_not_bring_the_text_back(url: str, tmp_path: Path) -> None:
+    """The file comes when the erasure is under way, and a reader that has the payloads in hand when it is over."""
+    file, text = tmp_path / "before.jsonl", "Words that nobody else says, to be looked for."
+    with Store.open(url, create=True) as store:
+        one = keep(store, post("/v1/chat/completions", messages=[], user=text), b"{}", headers=JSON).recording_id
+        late = store.reading(one)
+        assert late is not None
+        assert text in str(late.reading.parameters)
+        exchange.write(file, exchange.entries(store, [one]), identity=True)
+        deed = deeds(store, one, whole=False)
+        exchange.import_file(store, file)
+        deed()
+        store.put_readings([late])
+    assert in_database(url, [text]) == set()
 
 
 def test_a_reason_of_any_bytes_is_kept(url: str) -> None:

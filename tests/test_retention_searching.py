@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +26,27 @@ def test_it_is_found_at_any_place(before: bytes, value: bytes, after: bytes) -> 
         found, unreadable = search([file.name], pieces)
     assert {number for _, number in found} == set(range(len(pieces)))
     assert unreadable == []
+
+
+@pytest.mark.parametrize("off", [*range(-300, 40, 17), -256, -255, -16, -1, 0, 1])
+def test_it_is_found_where_two_blocks_meet(tmp_path: Path, off: int) -> None:
+    value = bytes(range(256))
+    (tmp_path / "a").write_bytes(b"\0" * (searching._BLOCK + off) + value + b"\0" * searching._BLOCK)
+    assert search([str(tmp_path / "a")], list(pieces_of(value))) == ([(0, 0)], [])
+
+
+def test_a_file_that_is_cut_off_meanwhile_kills_nobody(tmp_path: Path) -> None:
+    """As SQLite's log is when another process empties it."""
+    path = tmp_path / "a"
+    path.write_bytes(bytes(4 * searching._BLOCK))
+    cut = (
+        "import os, struct, sys; from recorder.retention import searching; unpack = struct.iter_unpack;"
+        "struct.iter_unpack = lambda *given: os.truncate(sys.argv[1], 100) or unpack(*given);"
+        "print(searching.search(sys.argv[1:], [bytes(range(1, 41))]))"
+    )
+    done = subprocess.run([sys.executable, "-c", cut, str(path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "([], [])\n"), done.stderr
+    assert path.stat().st_size == 100
 
 
 def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:

@@ -170,6 +170,18 @@ def test_what_is_inside_an_encoded_answer_is_found(store: Store, stream: bool) -
     assert only(store).found == {"answer": {"provider_key": 1}}
 
 
+@pytest.mark.parametrize("coding", ["utf-8", "gzip"])
+def test_what_is_plain_under_the_name_of_a_coding_is_found(store: Store, coding: str) -> None:
+    """A recorder of that day stored it as it came."""
+    headers: HeaderList = (("content-type", "application/json"), ("content-encoding", coding))
+    recording, _ = recorded(say("x"), b"", headers=headers)
+    head = Event(0, Kind.HEAD, 1, None, Head(200, headers=headers).to_json(), None, 1, b"")
+    parts = [b'{"text": "my ' + KEY[:12].encode(), KEY[12:].encode() + b' end"}']
+    wires = [Event(number, Kind.WIRE, 2, None, part, None, len(part), b"") for number, part in enumerate(parts, 1)]
+    put(store, replace(recording, ending=None), [head, *wires])
+    assert only(store).found == {"answer": {"provider_key": 1}}
+
+
 def test_a_users_rules_count_and_so_do_paths(store: Store) -> None:
     put(store, *recorded(say("employee E123456"), told("I am E1", "2345", "6.")))
     put(store, *recorded(say("x"), b'{"email":"a","n":5}', headers=JSON))

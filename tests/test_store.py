@@ -26,7 +26,7 @@ from recorder.errors import Conflict, NotFound, StoreUnavailable, UsageError
 from recorder.recording import Kind, Reading, Recording, Request, Row, storable, uuid7
 from recorder.schema import events, readings, recordings, tags
 from recorder.store import Append, Linked, RunFilter, Store, check_store, describe_store, migrate_store, path_of
-from recorder.store.erasing import Wipe
+from recorder.store.erasing import Extent, Wipe
 from tests.kept import keep
 from tests.needs import ROOT, examples
 from tests.rows import STARTED, WRITER, an_end, made_reading, opened, positions, recorded, rows_of
@@ -231,6 +231,14 @@ class TestRoundTrip:
         with store._backend.read() as connection:
             pages = list(store._backend.stream_events(connection, recording.recording_id))
         assert [row[0] for page in pages for row in page] == [lowest, 0, 1, 2, 3]
+
+    @pytest.mark.parametrize("count", [256, 600])
+    def test_all_events_of_a_long_recording_are_read(self, store: Store, count: int) -> None:
+        """However many are read together."""
+        recording = recorded(store, events=count)
+        with store._backend.read() as connection:
+            pages = list(store._backend.stream_events(connection, recording.recording_id))
+        assert [row[0] for page in pages for row in page] == [*range(count + 1)]
 
     def test_an_iterator_over_events_holds_nothing_open(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         """Between two events anything may happen to the store, even an append to the same recording."""
@@ -1019,6 +1027,24 @@ def test_parent_and_child_of_a_fork_both_go_on(url: str) -> None:
         assert len(list(store.events(UUID(mine)))) == 60
 
 
+def test_a_recording_counts_for_its_rows_and_the_payloads_that_are_kept(store: Store) -> None:
+    """What is not kept, or was erased, takes no room; one that is still open has no events yet that count."""
+    asked = Request("POST", "https://api.example.com/v1/threads/runs", (), b"x" * 500, 500)
+    whole, erased = recorded(store, events=10, request=asked), recorded(store, events=10, request=asked)
+    facts = recorded(store, events=10, content="facts", request=dataclasses.replace(asked, body=None))
+    begun = opened(request=asked)
+    store.append([Append(begun.recording_id, begun)])
+    store.wipe([Wipe(erased.recording_id, None, labels=True)], "Vera", "asked to")
+    ids = [each.recording_id for each in (whole, erased, facts, begun)]
+    found = store.extents(ids)
+    assert [found[each] for each in ids] == [
+        Extent(10, 800, 4096 + 10 * 120 + 500 + 300),
+        Extent(10, 800, 4096 + 10 * 120),
+        Extent(10, 800, 4096 + 10 * 120),
+        Extent(0, 500, 4096 + 500),
+    ]
+
+
 def test_the_file_of_a_store_is_told_where_it_has_one() -> None:
     assert path_of("sqlite:////data/recorder.db") == Path("/data/recorder.db")
     assert path_of("sqlite:///recorder.db") == Path("recorder.db")
@@ -1039,6 +1065,17 @@ def test_a_store_in_memory_does_the_same() -> None:
         assert positions(store, begun) == [0, 1, 2]
         assert [run.run_id for run in store.runs()] == [begun.recording_id, recording.recording_id]
         assert store.dead_recordings() == []
+
+
+def test_the_type_of_an_event_may_be_any_text(store: Store) -> None:
+    """A server's: what a database has no character for is marked, and the others are as they were."""
+    recording = opened()
+    rows = [
+        (*row[:4], kind, *row[5:])
+        for row, kind in zip(rows_of(recording, 0, 3), ("a\0b", "c\ud800", "done"), strict=True)
+    ]
+    store.append([Append(recording.recording_id, recording, rows)])
+    assert [event.type for event in store.events(recording.recording_id)] == ["a\ufffdb", "c\ufffd", "done"]
 
 
 def test_content_goes_of_a_recording_that_nobody_has_read(store: Store) -> None:

@@ -342,6 +342,7 @@ def test_a_lease_runs_out_and_can_be_renewed(store: Store, monkeypatch: pytest.M
         (until,) = connection.execute(select(leases.c.expires_at)).scalars()
         now = connection.execute(select(postgresql._NOW)).scalar_one()
     assert 0 < until - now <= postgresql.LEASE_SECONDS * 1_000_000
+    assert postgresql.LEASE_SECONDS == 15, "docs/faults.md says how long"
     with store._backend.write() as connection:
         connection.exec_driver_sql("UPDATE leases SET expires_at = 1")
     assert not store.writer_alive(writer)

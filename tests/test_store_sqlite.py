@@ -618,6 +618,22 @@ class TestFailures:
         with store._backend.write() as connection:
             assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == sqlite.BUSY_MS
 
+    def test_a_writer_that_was_released_leaves_no_sign_behind(self, store: Store, path: Path) -> None:
+        """Else the folder would fill with a file for each writer that there was."""
+        recorded(store)
+
+        def files() -> set[Path]:
+            return {each for each in path.parent.rglob("*") if each.is_file()}
+
+        before, writers = files(), [uuid7(), uuid7()]
+        for writer in writers:
+            store.claim_writer(writer)
+        assert len(files() - before) == 2
+        store.release_writer(writers[0])
+        assert len(files() - before) == 1
+        store.close()
+        assert not files() - before
+
     def test_a_removal_of_much_is_followed_by_a_checkpoint(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         """What goes is in the log of pages like what comes; it would grow till much is written."""
         recording = recorded(store, events=1000)

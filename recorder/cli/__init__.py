@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
@@ -93,8 +92,10 @@ def _run(arguments: list[str] | None) -> int:
     except (click.exceptions.Abort, KeyboardInterrupt):
         return 130
     except (SystemExit, BrokenPipeError):
+        from .output import drop_output
+
         # Whoever read our output has enough (click and rich exit then); there is nobody left to tell.
-        _drop_output()
+        drop_output()
         return 0
     except (click.ClickException, RecorderError, OSError) as error:
         return _tell(error)
@@ -113,7 +114,7 @@ def _tell(error: Exception) -> int:
     if isinstance(error, RecorderError):
         click.echo(f"recorder: {error}", err=True)
         return error.exit_code
-    from .output import safe
+    from .output import drop_output, safe
 
     assert isinstance(error, OSError)
     if error.filename is not None:
@@ -121,13 +122,5 @@ def _tell(error: Exception) -> int:
         click.echo(f"recorder: {said}; name another place, or see to its permissions", err=True)
     else:
         click.echo(f"recorder: the output cannot be written: {error.strerror}; write it to another place", err=True)
-        _drop_output()
+        drop_output()
     return 4
-
-
-def _drop_output() -> None:
-    """Let what is still buffered for stdout go nowhere, so that the interpreter's end does not fail on it."""
-    with suppress(OSError, ValueError):  # a stream that is no file
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)

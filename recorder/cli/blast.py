@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import click
 
 from .answers import complaints, interruptibly
-from .options import age_option, as_json, open_store, time_option, url_of_store
+from .options import age_option, as_json, open_store, require_sight, time_option, url_of_store
 from .output import count, json_line, moment, safe, several, span, table, timestamp
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def blast(
     name, mark, value = (feature or "").partition("=")
     if run is None and not (name and mark):
         raise click.UsageError("name a RUN, or what to look for: --feature NAME=VALUE")
-    with _connected(context, run) as (connection, anchor), complaints():
+    with _connected(context, run, feature) as (connection, anchor), complaints():
         span_of = _window(anchor, window, since, until, before)
         scope = Scope(since=span_of.before, until=span_of.until, where=where)
         own = {"run": None if anchor is None else str(anchor.run_id)}
@@ -113,11 +113,14 @@ def blast(
 
 
 @contextmanager
-def _connected(context: click.Context, run: str | None) -> Iterator[tuple[duckdb.DuckDBPyConnection, Run | None]]:
+def _connected(
+    context: click.Context, run: str | None, feature: str | None
+) -> Iterator[tuple[duckdb.DuckDBPyConnection, Run | None]]:
     """A connection to the facts, and the run that is named."""
     from recorder import queries
 
     with open_store(context) as store:
+        require_sight(store, feature)
         anchor = None if run is None else store.run(store.resolve(run))
         connection = queries.connect(url_of_store(context))
     with closing(connection):

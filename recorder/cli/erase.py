@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from .options import as_json, open_store
-from .output import asked, json_line, moment, safe, several, table, timestamp
+from .output import asked, json_line, moment, safe, several, table, timestamp, unheard
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -97,7 +98,8 @@ def erase(
         reached = retention.reached(store, _named(store, named), follow=not only)
         before = store.erasures([each.recording_id for each in reached])
         if dry_run or not json_:
-            _list(store, reached, before, json_=json_)
+            with unheard() if yes and not dry_run else nullcontext():
+                _list(store, reached, before, json_=json_)
         code = 0
         if not dry_run:
             if not yes and reached:

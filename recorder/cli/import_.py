@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import as_json
-from .output import json_line, safe, several
+from .output import json_line, safe, several, unheard
 
 if TYPE_CHECKING:
     from recorder.exchange import Imported
@@ -87,7 +87,8 @@ def import_(
                 file = f"{path}: " if isinstance(error, Conflict) else ""
                 click.echo(f"recorder: {safe(file + str(error))}", err=True)
                 continue
-            _tell(path, done, json_=json_)
+            with unheard():
+                _tell(path, done, json_=json_)
         if store is not None:
             reader.read_due_all(store)
     return 2 if refused else 0

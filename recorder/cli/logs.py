@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import click
 
-from .options import open_store, pairs, url_of_store
+from .options import open_store, pairs, require_sight, url_of_store
 from .output import safe, several
 
 if TYPE_CHECKING:
@@ -66,12 +66,13 @@ def log(command: Command) -> Command:
 
 @contextmanager
 def facts(
-    context: click.Context, *, events: bool = False, content: bool = False
+    context: click.Context, *, by: str | None = None, events: bool = False, content: bool = False
 ) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to the store's facts."""
+    """A connection to the store's facts, of which those that are asked about are told apart `by` something."""
     from recorder import queries
 
-    with open_store(context):  # which makes readings that are due
+    with open_store(context) as store:  # which makes readings that are due
+        require_sight(store, by)
         connection = queries.connect(url_of_store(context), events=events, content=content)
     with closing(connection):
         yield connection
@@ -85,7 +86,7 @@ def connected(
     from recorder.errors import UsageError
 
     if source is None:
-        with facts(context, events=events) as connection:
+        with facts(context, by=asked_for.by, events=events) as connection:
             yield connection
         return
     from recorder.queries import outside

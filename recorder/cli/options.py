@@ -24,6 +24,7 @@ __all__ = [
     "open_store",
     "pairs",
     "parse_time",
+    "require_sight",
     "scope",
     "selection",
     "time_option",
@@ -49,13 +50,22 @@ def _time(_context: click.Context, _option: click.Parameter, text: str | None) -
         ) from None
 
 
+def _time_without_months(context: click.Context, option: click.Parameter, text: str | None) -> int | None:
+    """The same; who writes 6m for half a year is not taken by his word."""
+    if text is not None and text.strip().lower().endswith("m"):
+        raise click.BadParameter(f"{text!r} may be minutes or months; write min, or 180d, 26w")
+    return _time(context, option, text)
+
+
 def pairs(_context: click.Context, option: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    """name=value texts of an option, cut at the first equals sign."""
+    """name=value texts of an option, cut at the first equals sign; no name may come twice."""
     found = {}
     for text in texts:
         name, mark, value = text.partition("=")
         if not mark or not name:
             raise click.BadParameter(f"{text!r} is not {option.metavar or 'name=value'}")
+        if name in found:
+            raise click.BadParameter(f"{name!r} is given twice, and only one could hold: choose")
         found[name] = value
     return found
 
@@ -147,9 +157,9 @@ def scope(command: Command) -> Command:
     return cast("Command", scoped)
 
 
-def time_option(name: str, text: str) -> Callable[[Command], Command]:
-    """An option that takes a time: ISO 8601 or an age."""
-    return click.option(name, callback=_time, help=text)
+def time_option(name: str, text: str, *, months: bool = True) -> Callable[[Command], Command]:
+    """An option that takes a time: ISO 8601 or an age; without `months` none that may be taken for some of them."""
+    return click.option(name, callback=_time if months else _time_without_months, help=text)
 
 
 def as_json(command: Command) -> Command:
@@ -201,6 +211,14 @@ def open_store(context: click.Context, *, readonly: bool = True, read: bool = Tr
         yield store
     finally:
         store.close()
+
+
+def require_sight(store: Store, what: str | None) -> None:
+    """Raise StoreUnavailable where runs are to be told apart by content (`tag:NAME`, `metadata:NAME`) that this user
+    may not see: nothing would seem to have any.
+    """
+    if what is not None and what.startswith(("tag:", "metadata:")):
+        store.require_content()
 
 
 def _read_due(url: str) -> None:

@@ -7,9 +7,11 @@ JSON everything beyond ASCII is one already.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ __all__ = [
     "asked",
     "count",
     "dollars",
+    "drop_output",
     "json_line",
     "milliseconds",
     "moment",
@@ -31,6 +34,7 @@ __all__ = [
     "span",
     "table",
     "timestamp",
+    "unheard",
 ]
 
 # C0, DEL, C1, the characters that reorder or hide text (Unicode UAX 9 and zero-width ones), and lone surrogates, which
@@ -162,3 +166,20 @@ def table(
     for row in zip(*columns.values(), strict=True):
         made.add_row(*row)
     console.print(made)
+
+
+def drop_output() -> None:
+    """Let what is still buffered for stdout go nowhere, so that the interpreter's end does not fail on it."""
+    with suppress(OSError, ValueError):  # a stream that is no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """What is told here may be heard by nobody (`| head`): what is still to be done is done all the same."""
+    try:
+        yield
+    except (BrokenPipeError, SystemExit):  # rich exits then
+        drop_output()

@@ -28,7 +28,7 @@ def _size(_context: click.Context, _option: click.Parameter, text: str | None) -
 
 
 @click.command(short_help="Take away what is old, or too much: its content, or all of it.")
-@time_option("--older-than", "Runs that began before: an age (30d), or 2026-03-01T12:00.")
+@time_option("--older-than", "Runs that began before: an age (30d), or 2026-03-01T12:00.", months=False)
 @click.option("--content", is_flag=True, help="Their content goes: tokens, times, outcomes, tags stay. [default]")
 @click.option("--whole", is_flag=True, help="All of them goes, but a note that it did.")
 @click.option("--max-size", callback=_size, metavar="SIZE", help="The oldest go whole until the store takes so much.")
@@ -57,8 +57,10 @@ def prune(
     went can still be verified as erased: digests and the note stay.
     """
     from recorder import queries, retention
+    from recorder.errors import StoreError
     from recorder.writer import recover
 
+    refused: StoreError | None = None
     wanted = _wanted(older_than, whole=whole, content=content, max_size=max_size, given=given)
     with open_store(context, readonly=dry_run, read=False) as store:
         if not dry_run:
@@ -67,15 +69,20 @@ def prune(
         if not dry_run:
             queries.forget(store.url)  # facts that are kept for questions hold what went
         if vacuum and not dry_run:
-            store.rewrite()
-            if told := store.tidy():
+            try:
+                store.rewrite()
+            except StoreError as error:
+                refused = error  # to be told behind what went all the same
+            if refused is None and (told := store.tidy()):
                 click.echo(f"recorder: not done: {safe(told)}", err=True)
         size = store.size()
         where = store.url
     if json_:
         json_line(_as_json(pruned, wanted, size, dry=dry_run))
-        return
-    _tell(pruned, wanted, size, where, dry=dry_run, vacuumed=vacuum)
+    else:
+        _tell(pruned, wanted, size, where, dry=dry_run, vacuumed=vacuum)
+    if refused is not None:
+        raise refused
 
 
 def _wanted(

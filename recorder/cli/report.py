@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import open_store, scope, url_of_store
+from .options import open_store, require_sight, scope, url_of_store
 from .output import several
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ def report(context: click.Context, output: str, *, asked_for: Scope, title: str 
 
     from .answers import complaints
 
-    with open_store(context), complaints(), _progress() as progress:  # which makes readings that are due
+    with open_store(context) as store, complaints(), _progress() as progress:  # which makes readings that are due
+        require_sight(store, asked_for.by)
         made = pages.make(
             url_of_store(context),
             asked_for,

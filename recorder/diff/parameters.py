@@ -95,7 +95,7 @@ def _asked(prefix: str, before: Part, after: Part, rule: Rule, notes: list[str])
 
 
 def _as_known(before: Part, after: Part) -> tuple[Request, Request, list[str]]:
-    """The two requests with the parameters that their readings have for a body, and the names that only one knows."""
+    """The two requests with the parameters that their readings have for a body, and what is not known of both."""
     sides = [dict(part.reading.parameters or part.recording.parameters) for part in (before, after)]
     unknown = []
     for name in sorted({**sides[0], **sides[1]}):
@@ -105,10 +105,13 @@ def _as_known(before: Part, after: Part) -> tuple[Request, Request, list[str]]:
             unknown.append(name)
             for each in sides:
                 each.pop(name, None)
-    bodies = [json.dumps(each).encode() for each in sides]
     ours, theirs = (
-        replace(part.recording.request, body=body) for part, body in zip((before, after), bodies, strict=True)
+        replace(part.recording.request, body=json.dumps(each).encode())
+        for part, each in zip((before, after), sides, strict=True)
     )
+    if not (ours.url and theirs.url):
+        unknown.append("URL and headers")
+        ours, theirs = (replace(each, url="", headers=()) for each in (ours, theirs))
     return ours, theirs, unknown
 
 

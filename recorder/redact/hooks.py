@@ -104,4 +104,4 @@ def _texts(given: Iterable[str]) -> list[str]:
     texts = list(given)
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("a hook gives texts")
-    return texts
+    return [str.__str__(text) for text in texts]  # those of a class of the user's own run no code of it later

@@ -13,7 +13,8 @@ do. What is longer than the limits below is masked as far as it was held back.
 
 An answer with a content coding has `wire` rows before the events that they hold. What is masked in an event cannot be
 masked in these, so from the first such row on they go without payload. A row that may also hold the beginning of what
-is masked later waits for the events of the next one.
+is masked later waits for the events of the next one. Where no coding could be taken off (it is unknown, damaged, or
+there is none whatever the head says), a `wire` row is a piece of text like any other.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import logging
 from bisect import bisect_right
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from itertools import accumulate, chain, takewhile
 from typing import Final, NamedTuple, TypeAlias
 
 from ..recording import Kind, Row
@@ -74,16 +75,18 @@ class _Piece(NamedTuple):
 class _Line:
     """A row on its way: as it came, and as it may be stored. `settled`: it is in the store, and here for what follows.
 
-    A find is looked for in what came, so that a mask never hides that a credential goes on.
+    A find is looked for in what came, so that a mask never hides that a credential goes on. `is_bare`: nothing was
+    decoded from this `wire` row.
     """
 
-    __slots__ = ("came", "pieces", "row", "settled", "touched")
+    __slots__ = ("came", "is_bare", "pieces", "row", "settled", "touched")
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: Row, *, is_bare: bool = False) -> None:
         self.came = self.row = row
         self.settled = False
         self.touched = False
-        self.pieces = list(_pieces(row))
+        self.is_bare = is_bare
+        self.pieces = list(_pieces(row)) if not is_bare else [_Piece((_WIRE,), 0, len(_payload(row)))]
 
     def part(self, piece: _Piece) -> bytes:
         """A part of the payload as it came."""
@@ -104,12 +107,6 @@ class _Line:
             raw = payload
         self.row = (recording_id, position, kind, elapsed_us, type_, data, raw, size, cut)
         self.touched = True
-
-
-def _as_settled(row: Row | _Line) -> _Line:
-    line = row if isinstance(row, _Line) else _Line(row)
-    line.settled = True
-    return line
 
 
 def _withheld(row: Row) -> Row:
@@ -143,7 +140,10 @@ class Passage:
     found: how often each rule found something so far. wire_withheld: `wire` rows no longer have their payloads.
     """
 
-    __slots__ = ("_always", "_expected", "_held", "_new", "_redactor", "_remembered", "found", "wire_withheld")
+    __slots__ = (
+        *("_always", "_bare_from", "_expected", "_held", "_new", "_redactor", "_remembered"),
+        *("found", "wire_withheld"),
+    )
 
     def __init__(self, redactor: Redactor, *, armed: bool = False) -> None:
         self.found: Counter[str] = Counter()
@@ -153,6 +153,7 @@ class Passage:
         # By position the `wire` rows that hold a part of what the next one completes: an event that has begun to be
         # decoded (True), or what is not decoded yet (False).
         self._expected: dict[int, bool] = {}
+        self._bare_from: int | None = None
         self._held: list[_Line] = []
         self._new: list[Row] = []  # behind these, and not looked at yet
         self._remembered: deque[Row | _Line] = deque(maxlen=_REMEMBERED)
@@ -165,7 +166,7 @@ class Passage:
         """
         try:
             rows, self._new = [*self._new, *rows] if self._new else rows, []
-            if not self._is_wary() and not suspicious(payloads) and not _ends_open(rows, last=last):
+            if not self._is_wary() and not suspicious(payloads) and not self._ends_open(rows, last=last):
                 ready = self._pass(rows, last=last)  # what nearly everything does
             elif not last and len(rows) * _SHARE < len(self._held):
                 ready, self._new = [], rows
@@ -240,6 +241,40 @@ class Passage:
         elif behind:
             self._expected[wires[-1]] = False
 
+    def bare(self, position: int) -> None:
+        """Nothing is decoded from the `wire` rows from this position on, nor from those that wait for it."""
+        waiting = [each for each, begun in self._expected.items() if not begun]
+        self._bare_from = min([position, *waiting])
+        self._always = self._always or bool(waiting)
+        self._held = [self._line(line.row) if self.is_bare(line.row) else line for line in self._held]
+
+    def is_bare(self, row: Row) -> bool:
+        """Whether it is a `wire` row from which nothing is decoded."""
+        return row[2] == _WIRE and self._bare_from is not None and row[1] >= self._bare_from
+
+    def _line(self, row: Row) -> _Line:
+        return _Line(row, is_bare=self.is_bare(row))
+
+    def _as_settled(self, row: Row | _Line) -> _Line:
+        line = row if isinstance(row, _Line) else self._line(row)
+        line.settled = True
+        return line
+
+    def _ends_open(self, rows: Sequence[Row], *, last: bool) -> bool:
+        """Whether the last rows are pieces of a body, which may break off anywhere, also within the few before them."""
+        if last or not rows or not self._is_piece(rows[-1]):
+            return False
+        before = [line.came if isinstance(line, _Line) else line for line in self._remembered]
+        end = b""
+        for row in takewhile(self._is_piece, chain(reversed(rows), reversed(before))):
+            end = (row[5] or b"") + end
+            if len(end) >= _BODY_END:
+                break
+        return unfinished(end[-_BODY_END:]) is not None
+
+    def _is_piece(self, row: Row) -> bool:
+        return row[2] == _BODY or self.is_bare(row)
+
     def holds(self, decoded: bytes) -> bool:
         """Whether what was decoded so far has to be there as a whole before what it came from may be stored."""
         return self._redactor.own or may_hold(decoded) or unfinished(decoded[-_BODY_END:]) is not None
@@ -247,10 +282,10 @@ class Passage:
     # -- looking closely ---------------------------------------------------------------------------------------------
 
     def _look(self, rows: list[Row], *, last: bool) -> list[Row]:
-        new = [_Line(row) for row in rows]
+        new = [self._line(row) for row in rows]
         for line in new:
             self._clean(line)
-        lines = [*map(_as_settled, self._remembered), *self._held, *new]
+        lines = [*map(self._as_settled, self._remembered), *self._held, *new]
         held_from = len(lines)
         for parts in _texts(lines).values():
             if not lines[parts[-1][0]].settled:
@@ -264,13 +299,13 @@ class Passage:
         self._always = self._always or bool(self.found)
         ready = [line.row for line in lines[:held_from] if not line.settled]
         self._remembered.clear()
-        self._remember([_as_settled(line) for line in lines[:held_from]])
+        self._remember([self._as_settled(line) for line in lines[:held_from]])
         return ready
 
     def _clean(self, line: _Line) -> None:
         """Redact a row by itself."""
         payload = _payload(line.row)
-        if line.row[2] in (_SSE, _BODY) and payload:
+        if (line.row[2] in (_SSE, _BODY) or line.is_bare) and payload:
             cleaned = self._redactor.clean(payload, "response", self.found)
             if cleaned is not payload:
                 line.put(cleaned)
@@ -382,13 +417,6 @@ def _next_wire(rows: Sequence[Row], at: int) -> int:
 
 def _is_too_much(rows: Sequence[Row]) -> bool:
     return len(rows) > _MOST_ROWS or sum(row[7] for row in rows) > _MOST_BYTES
-
-
-def _ends_open(rows: Sequence[Row], *, last: bool) -> bool:
-    """Whether the last row is a piece of a body, which may break off anywhere."""
-    if last or not rows or rows[-1][2] != _BODY:
-        return False
-    return unfinished((rows[-1][5] or b"")[-_BODY_END:]) is not None
 
 
 def _is_suspicious(row: Row) -> bool:

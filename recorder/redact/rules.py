@@ -19,6 +19,7 @@ Counts are kept by rule. Nothing here keeps, logs or raises what was found.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -332,7 +333,11 @@ def _occurrences(
 def _forms(text: str) -> list[bytes]:
     """Each form in which a text usually stands in a payload."""
     forms = {text, json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
-    return [form.encode("utf-8", "surrogateescape") for form in sorted(forms)]
+    encoded: list[bytes] = []
+    for form in sorted(forms):
+        with contextlib.suppress(UnicodeEncodeError):  # half a character stands in JSON as an escape only
+            encoded.append(form.encode("utf-8", "surrogateescape"))
+    return encoded
 
 
 def _spans(data: bytes, text: str, forms: Sequence[bytes], place: _Place) -> Iterator[tuple[int, int]]:

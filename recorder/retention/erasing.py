@@ -170,12 +170,7 @@ def _texts(value: Any) -> Iterator[bytes]:
 def _tidy(
     store: Store, erased: Erased, recording_ids: Sequence[UUID], forget: Callable[[], Iterable[str]], *, rewrite: bool
 ) -> None:
-    if rewrite:
-        store.rewrite()
-        erased.rewritten = True
-    told = store.tidy()
-    if told is not None:
-        erased.missed.append(told)
+    _empty(store, erased, rewrite=rewrite)
     try:
         erased.removed += forget()
     except StoreError as error:
@@ -194,6 +189,19 @@ def _tidy(
         else:
             erased.removed.append(str(path))
             _settle(erased, path.parent)
+
+
+def _empty(store: Store, erased: Erased, *, rewrite: bool) -> None:
+    """The log, and with `rewrite` all that is free; where that is refused, or has no room, the rest is done."""
+    if rewrite:
+        try:
+            store.rewrite()
+            erased.rewritten = True
+        except StoreError as error:
+            erased.missed.append(str(error))
+    told = store.tidy()
+    if told is not None and told not in erased.missed:
+        erased.missed.append(told)
 
 
 def _settle(erased: Erased, folder: Path) -> None:
@@ -230,9 +238,7 @@ def _look(store: Store, erased: Erased, wanted: set[bytes]) -> None:
         return
     left = _not_rightly(store, _search(files, pieces, erased), pieces)
     if left and not erased.rewritten:
-        store.rewrite()
-        erased.rewritten = True
-        erased.missed += [told for told in [store.tidy()] if told is not None]
+        _empty(store, erased, rewrite=True)
         again = [pieces[number] for number in sorted({number for _, number in left})]
         left = _not_rightly(store, _search(files, again, erased), again)
     erased.found = sorted({str(files[place]) for place, _ in left})

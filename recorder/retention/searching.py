@@ -13,12 +13,11 @@ file and of a piece; `unreadable`, pairs of a file's number and why it could not
 from __future__ import annotations
 
 import json
-import mmap
-import os
 import struct
 import sys
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
+from typing import BinaryIO
 
 __all__ = ["MOST", "SHORTEST", "pieces_of", "search"]
 
@@ -65,21 +64,33 @@ def search(files: Sequence[str], pieces: Sequence[bytes]) -> tuple[list[tuple[in
 def _in_file(name: str, pieces: Sequence[bytes], beginnings: dict[bytes, list[tuple[int, int]]]) -> set[int]:
     found: set[int] = set()
     with open(name, "rb") as file:  # noqa: PTH123 (nothing else is needed of pathlib)
-        if not os.fstat(file.fileno()).st_size:
-            return found
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
-            whole = len(held) - len(held) % _STRIDE
-            for first in range(0, whole, _BLOCK):
-                block = held[first : min(first + _BLOCK, whole)]
-                # Nearly always nothing of a block is looked for, and no code of Python's is needed to see that.
-                if beginnings.keys().isdisjoint(map(itemgetter(0), struct.iter_unpack(f"{_STRIDE}s", block))):
-                    continue
-                for at in range(first, first + len(block), _STRIDE):
-                    for number, offset in beginnings.get(held[at : at + _STRIDE], ()):
-                        start = at - offset
-                        if start >= 0 and held[start : start + len(pieces[number])] == pieces[number]:
-                            found.add(number)
+        for held, begin, end in _blocks(file):
+            # Nearly always nothing of a block is looked for, and no code of Python's is needed to see that.
+            if beginnings.keys().isdisjoint(map(itemgetter(0), struct.iter_unpack(f"{_STRIDE}s", held[begin:end]))):
+                continue
+            for at in range(begin, end, _STRIDE):
+                for number, offset in beginnings.get(held[at : at + _STRIDE], ()):
+                    start = at - offset
+                    if start >= 0 and held[start : start + len(pieces[number])] == pieces[number]:
+                        found.add(number)
     return found
+
+
+def _blocks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Each block between two places in what was read, which has as much before and behind it as a piece may reach.
+
+    Read, and not mapped: SQLite may cut its log off meanwhile, and who has a file mapped that shrinks is killed by it.
+    """
+    first = 0
+    while True:
+        begin = min(first, _STRIDE)
+        file.seek(first - begin)
+        held = file.read(begin + _BLOCK + _WHOLE)
+        end = min(len(held) - len(held) % _STRIDE, begin + _BLOCK)
+        if end <= begin:
+            return
+        yield held, begin, end
+        first += _BLOCK
 
 
 def _main() -> None:

@@ -187,6 +187,8 @@ class Statements:
             .values(changed_at=_given(readings, "changed_at", "now"))
         )
         self.no_reading = delete(readings).where(readings.c.recording_id == id_parameter("recording"))
+        #: `recording`: away with what was said of it before it ended.
+        self.no_open_reading = self.no_reading.where(readings.c.ending.is_(None))
 
 
 @cache

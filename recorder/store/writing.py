@@ -134,7 +134,8 @@ class Writing:
             _compare_endings(connection, columns)
         ids = [{"recording": append.recording_id} for append in ended]
         connection.execute(self._do.no_lease, ids)
-        connection.execute(self._do.no_reading, ids)
+        # Of what comes a second time the reading stays: where the content went there is nothing to make one of.
+        connection.execute(self._do.no_open_reading, ids)
         connection.execute(self._do.reading_due, _due(append.recording_id for append in ended))
 
     def _check_continuity(self, connection: Connection, batch: Sequence[Append]) -> None:
