@@ -19,7 +19,7 @@ from uuid import UUID
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from recorder import schema
 from recorder.errors import Conflict, NotFound, StoreUnavailable, UsageError
@@ -880,6 +880,17 @@ def test_lists_are_what_the_slow_way_gives(store: Store, monkeypatch: pytest.Mon
             assert listed == model.lists(wanted, of_runs=False), wanted
 
 
+def test_metadata_is_found_as_it_is_written_and_as_schema_1_0_wrote_it(store: Store) -> None:
+    """In ASCII: what an upgrade left as it was is found by the same words."""
+    now, then = recorded(store), recorded(store)
+    store.put_readings([made_reading(each, metadata={"who": "häuser"}) for each in (now, then)])
+    with store._backend.write() as connection:
+        old = update(readings).where(readings.c.recording_id == then.recording_id)
+        connection.execute(old.values(metadata=json.dumps({"who": "häuser"})))
+    found = store.runs(RunFilter(metadata={"who": "häuser"}))
+    assert {run.run_id for run in found} == {now.recording_id, then.recording_id}
+
+
 def test_a_listed_recording_shows_itself_alone(store: Store) -> None:
     opener, submitted = recorded(store), recorded(store, events=5)
     store.put_readings([made_reading(opener, **WAITS)])
@@ -963,7 +974,7 @@ class TestOpening:
             with pytest.raises(NotFound, match="no store"):
                 Store.open(url, **options)
 
-    @pytest.mark.parametrize("url", ["mysql://x/y", "http://x", "sqlite://x.db", "sqlite:x://"])
+    @pytest.mark.parametrize("url", ["mysql://x/y", "http://x", "sqlite://x.db", "sqlite:///", "sqlite:x://"])
     def test_an_unknown_kind_of_url_names_the_right_form(self, url: str) -> None:
         with pytest.raises(UsageError, match="sqlite:///"):
             Store.open(url)

@@ -282,6 +282,18 @@ def test_what_the_driver_refuses_is_told_without_its_text(store: Store) -> None:
     one_line(error)
 
 
+@pytest.mark.parametrize("state", ["22P02", "22001", "23505"])
+def test_what_a_server_says_of_a_value_is_not_told(store: Store, state: str) -> None:
+    """Of data and of constraints it quotes what was to be stored; of all else its words help."""
+    with pytest.raises(StoreError, match=f"refuses with SQLSTATE {state}: ") as error:
+        with store._backend.read() as connection:
+            connection.exec_driver_sql(f"DO $$ BEGIN RAISE 'secret' USING ERRCODE = '{state}'; END $$")
+    assert "secret" not in one_line(error)
+    with pytest.raises(StoreError, match="SQLSTATE 0A000: it cannot do this; look at the log"):
+        with store._backend.read() as connection:
+            connection.exec_driver_sql("DO $$ BEGIN RAISE 'it cannot do this' USING ERRCODE = '0A000'; END $$")
+
+
 def test_what_a_server_refuses_is_told_with_what_to_do(store: Store) -> None:
     for state, told in (
         ("08006", "is not reachable any more; start it again"),
