@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 
 from tests.disk import shim
-from tests.needs import CI, NIGHTLY, left_out, need
+from tests.needs import CI, NIGHTLY, left_out, left_out_of_dear, need
 from tests.postgres import Postgres, binaries
 
 if TYPE_CHECKING:
@@ -50,17 +50,31 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+#: Files whose tests start processes and browsers, or copy stores, by the dozen: a third of all time.
+_DEAR = {
+    *("test_deployments.py", "test_faults.py", "test_pytest_plugin.py", "test_pytest_plugin_items.py"),
+    *("test_pytest_plugin_orphans.py", "test_queries.py", "test_queries_snapshot.py", "test_report.py"),
+    "test_report_browser.py",
+}
 #: Those that hold the house together, and cost nothing, take all.
 _WHOLE = {"test_layers.py", "test_house.py", "test_schema.py", "test_docs.py"}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In `make test` a slice of each test with many cases, which RECORDER_SLICE names; `make nightly` takes all."""
+    """In `make test` a slice of each test with many cases and of each dear file, which RECORDER_SLICE names.
+
+    CI takes all of the dear files, `make nightly` all there is.
+    """
     families: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.path.name not in _WHOLE:
             families.setdefault(item.nodeid.partition("[")[0], []).append(item)
     left = {item for family in families.values() for item in left_out(family)}
+    dear: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.path.name in _DEAR and item not in left:
+            dear.setdefault(item.path.name, []).append(item)
+    left.update(item for tests in dear.values() for item in left_out_of_dear(tests))
     config.hook.pytest_deselected(items=[item for item in items if item in left])
     items[:] = [item for item in items if item not in left]
 

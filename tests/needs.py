@@ -26,6 +26,7 @@ __all__ = [
     "examples",
     "in_turn",
     "left_out",
+    "left_out_of_dear",
     "need",
     "need_cassettes",
     "need_corpus",
@@ -101,12 +102,22 @@ def in_turn(number: int, ways: Sequence[T]) -> list[T]:
     return list(ways) if NIGHTLY else [ways[(number // 3 + SLICE // _EVERY) % len(ways)]]
 
 
-def left_out(cases: Sequence[T], part: int | None = SLICE if SLICED else None) -> list[T]:
+def left_out(
+    cases: Sequence[T], part: int | None = SLICE if SLICED else None, *, every: int = _EVERY, many: int = _MANY
+) -> list[T]:
     """Those of a test's cases that this run leaves out, where it takes the part `part` of many; None takes all.
 
     Of each four another one is taken than of the four before: where every second case is asynchronous, or each fourth
     of one client, every part has some of all.
     """
-    if part is None or len(cases) <= _MANY:
+    if part is None or len(cases) <= many:
         return []
-    return [case for number, case in enumerate(cases) if (number + number // _EVERY - part) % _EVERY]
+    return [case for number, case in enumerate(cases) if (number + number // every - part) % every]
+
+
+def left_out_of_dear(tests: Sequence[T], part: int | None = SLICE if SLICED and not CI else None) -> list[T]:
+    """Every second of the tests of a file, where the part `part` is taken. CI takes all.
+
+    What takes turns inside such a file takes them in odd steps, or one of the two would never meet some of it.
+    """
+    return left_out(tests, part, every=2, many=1)

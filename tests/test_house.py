@@ -14,7 +14,7 @@ import pytest
 
 import recorder
 from tests import needs
-from tests.needs import ROOT, each, examples, in_turn, left_out, need
+from tests.needs import ROOT, each, examples, in_turn, left_out, left_out_of_dear, need
 
 # Put together from pieces, or this file would be the first that holds them.
 FOREIGN: Final = re.compile(
@@ -167,6 +167,14 @@ def test_every_part_of_many_cases_has_some_of_all() -> None:
         assert [{case % turn for case in part} for part in parts] == [set(range(turn))] * 4
     assert left_out(cases, None) == []
     assert left_out(range(16), 1) == []
+
+
+def test_of_a_dear_file_two_runs_take_all_and_each_some_of_both_databases() -> None:
+    cases = range(20)
+    parts = [set(cases) - set(left_out_of_dear(cases, part)) for part in range(2)]
+    assert sorted([*parts[0], *parts[1]]) == list(cases)
+    assert [{case % 2 for case in part} for part in parts] == [{0, 1}] * 2
+    assert left_out_of_dear(cases, None) == []
 
 
 def test_no_setting_of_the_shell_reaches_a_test() -> None:

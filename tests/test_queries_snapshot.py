@@ -456,7 +456,7 @@ def test_damage_is_noticed_and_made_good(sqlite_url: str, tmp_path: Path, damage
         assert len(names) == 5, "a base and a delta of each"
         whole = tmp_path / "whole"
         shutil.copytree(snapshot.place, whole)
-        for name in each(2, names):
+        for name in each(5, names):
             shutil.rmtree(snapshot.place)
             shutil.copytree(whole, snapshot.place)
             damage(snapshot.place / name)

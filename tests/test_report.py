@@ -141,7 +141,7 @@ def test_where_nothing_can_be_advised_the_page_says_so(page: _Reader) -> None:
     assert "not estimable; the tail is censored" in page.text
 
 
-@pytest.mark.parametrize("place", each(2, [0, 0.3, 0.7, 1]))
+@pytest.mark.parametrize("place", each(3, [0, 0.3, 0.7, 1]))
 def test_the_slider_holds_what_the_question_answers(store: Path, page: _Reader, place: float) -> None:
     told = figures(page)["groups"]["c0"]
     stop = round(place * (len(told["cap_tokens"]) - 1))
@@ -342,7 +342,7 @@ ONE_RUN: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", each(2, ONE_RUN))
+@pytest.mark.parametrize("name", each(3, ONE_RUN))
 def test_one_run_gives_an_honest_page(tmp_path: Path, name: str) -> None:
     told = made(small(tmp_path, [{"dialect": "chat", **ONE_RUN[name]}]))
     text = read(told.page).text
