@@ -36,7 +36,7 @@ import pytest
 
 import recorder
 from recorder import exchange as exchange_files
-from recorder import reader
+from recorder import reader, recording
 from recorder.capture import Capture
 from recorder.cli import answers, main
 from recorder.doctor import examine, here, place, running
@@ -331,6 +331,7 @@ def test_fault_13_a_clock_that_jumps(path: Path, monkeypatch: pytest.MonkeyPatch
     """A day back, a year ahead: order follows positions and ids, times within a recording never run backwards."""
     jumps = [0]
     now = time.time_ns
+    monkeypatch.setattr(recording, "_CLOCK", recording._Clock())  # or later tests' ids would be a year ahead
     monkeypatch.setattr(time, "time_ns", lambda: now() + jumps[0] * 86_400_000_000_000)
     writer = Writer(lambda: Store.open(path, create=True))
     started = []
