@@ -79,16 +79,18 @@ def wholes(*numbers: object) -> list[Found]:
     return [Found(number, "eof", "full", WHOLE) for number in sorted(map(str, numbers))]
 
 
-def wait_until_open(path: Path, *, more_than: int) -> None:
-    """Wait until the store knows of so many recordings, and one event, that are under way."""
+def wait_until(path: Path, *, ended: int, under_way: int) -> None:
+    """Wait until the store has so many recordings that have ended, and so many, with an event, that are under way."""
     deadline = time.monotonic() + PATIENCE
     with Store.open(path) as store:
         while time.monotonic() < deadline:
             leases = store.open_recordings()
-            if len(leases) > more_than and all(next(store.events(one.recording_id), None) for one in leases):
+            begun = all(next(store.events(one.recording_id), None) for one in leases)
+            known = len(store.recordings(RunFilter(limit=1000)))
+            if begun and (len(leases), known) == (under_way, ended + under_way):
                 return
             time.sleep(0.02)
-    raise AssertionError("no recording is under way")
+    raise AssertionError(f"there were never {ended} that have ended and {under_way} under way")
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------
@@ -182,10 +184,11 @@ def test_gunicorn_preload(tmp_path: Path) -> None:
     path = tmp_path / "tape.db"
     with upstream(pace=0.01) as base_url, served(GUNICORN, path, base_url) as url:
         workers = ask_all(url, range(24))
+        wait_until(path, ended=25, under_way=0)  # an end that its client has seen may not be stored yet
         with httpx.stream("GET", f"{url}/killed", timeout=PATIENCE) as response:
             chunks = response.iter_raw()
             doomed = int(next(chunks))
-            wait_until_open(path, more_than=0)
+            wait_until(path, ended=25, under_way=1)
             os.kill(doomed, signal.SIGKILL)
         workers |= ask_all(url, range(24, 36))
     assert len(workers) >= 2
