@@ -984,21 +984,21 @@ def test_fault_45_secrets(path: Path, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_fault_46_slow_and_idle_connections() -> None:
     """Heads that trickle, that never end, that have too many lines, and idle connections: others are served."""
-    with Wired(Echo(), limits=Limits(head_seconds=0.5, connections=80)) as server:
+    with Wired(Echo(), limits=Limits(head_seconds=1.0, connections=80)) as server:
         good = b"GET /v1/x HTTP/1.1\r\nHost: %s:%d\r\n" % (server.address[0].encode(), server.address[1])
         with ExitStack() as stack:
-            slow, idle = (
-                [stack.enter_context(socket.create_connection(server.address, 20)) for _ in range(60)] for _ in "ab"
-            )
+            # The idle ones first: they are the oldest, and go where there is no room. One that had bytes on their way
+            # when it had to go would see a reset, or an end, as the two threads happen to run.
+            idle = [stack.enter_context(socket.create_connection(server.address, 20)) for _ in range(60)]
+            slow = [stack.enter_context(socket.create_connection(server.address, 20)) for _ in range(60)]
             for sock in slow:
                 sock.sendall(b"GET /v1/x HTTP/1.1\r\nX-Slow: 1")
             for flood in (b"A: b\r\n" * 101, b"A: " + b"b" * (65 << 10) + b"\r\n"):
                 assert [reply.status for reply in talk(server.address, good + flood + b"\r\n")[0]] == [431]
             for _ in range(5):
                 assert talk(server.address, good + b"Connection: close\r\n\r\n")[0][0].status == 200
-            ended = [sock.recv(1000) for sock in (*slow, *idle)]
-    assert {data[:12] for data in ended} <= {b"HTTP/1.1 408", b"HTTP/1.1 503", b""}
-    assert sum(data.startswith(b"HTTP/1.1 408") for data in ended) > 10
+            assert {sock.recv(1000)[:12] for sock in slow} == {b"HTTP/1.1 408"}
+            assert {sock.recv(1000) for sock in idle} == {b""}
 
 
 # -- anywhere, any time ------------------------------------------------------------------------------------------------
