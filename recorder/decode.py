@@ -13,9 +13,13 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-__all__ = ["Decoder", "decode_body"]
+__all__ = ["Decoder", "codings", "decode_body"]
+
+#: What stands in the header and names no coding. Beside `identity` (RFC 9110 section 12.5.3) it is what servers say to
+#: keep a proxy from compressing a stream (`none`), or say in the wrong place. Clients take such bodies as they come.
+_NO_CODINGS: Final = frozenset({"", "identity", "none", "utf-8", "utf8", "binary", "chunked", "aws-chunked"})
 
 #: Output above this is only decoded while it stays within RATIO times the input. All layers' output counts. (A run
 #: gone astray repeats one event for megabytes, and compresses by some hundred times as well.)
@@ -191,6 +195,12 @@ def _coding(name: str) -> _Coding | None:
     return None
 
 
+def codings(content_encoding: str) -> list[str]:
+    """The codings that a `Content-Encoding` value names, in the order they were applied, in lower case."""
+    names = [name.strip().lower() for name in content_encoding.split(",")]
+    return [name for name in names if name not in _NO_CODINGS]
+
+
 class Decoder:
     """Takes the codings of one `Content-Encoding` value off a body, chunk by chunk.
 
@@ -199,8 +209,7 @@ class Decoder:
     """
 
     def __init__(self, content_encoding: str) -> None:
-        names = [name.strip().lower() for name in content_encoding.split(",")]
-        names = [name for name in reversed(names) if name not in ("", "identity")]
+        names = codings(content_encoding)[::-1]
         self.problem: str | None = None
         self._codings: list[tuple[str, _Coding]] = []
         self._taken = self._given = 0

@@ -21,6 +21,8 @@ from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
+from .decode import codings
+
 __all__ = [
     "ASIDE",
     "POLLS",
@@ -177,11 +179,10 @@ class Head:
     def content_encoding(self) -> str | None:
         """The content codings in the order they were applied, from all such headers (RFC 9110 section 5.3).
 
-        None where there are none, or none but `identity`.
+        None where there are none, or none but what leaves a body as it is (`identity`).
         """
         lines = ",".join(content for header, content in self.headers if header.lower() == "content-encoding")
-        names = [name.strip().lower() for name in lines.split(",")]
-        return ", ".join(name for name in names if name not in ("", "identity")) or None
+        return ", ".join(codings(lines)) or None
 
 
 class Event(NamedTuple):

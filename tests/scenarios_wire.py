@@ -586,3 +586,4 @@ add(
 )
 add("unknown-encoding-body-plain", "chat", chunked(CHAT, ENCODED + "snappy"), ALL["chat"])
 add("identity-encoding", "chat", chunked(CHAT, ENCODED + "identity"), ALL["chat"])
+add("encoding-none", "chat", chunked(CHAT, ENCODED + "none"), ALL["chat"])

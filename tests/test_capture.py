@@ -666,8 +666,9 @@ def test_several_content_encoding_lines_are_one_list() -> None:
     assert named == "gzip, br"
 
 
-def test_an_identity_coding_is_none() -> None:
-    rows, _ = check(Exchange(head(STREAM, "identity"), timed(ASSISTANTS), None))
+@pytest.mark.parametrize("named", ["identity", "none", "UTF-8", "identity, none"])
+def test_what_is_no_coding_leaves_events(named: str) -> None:
+    rows, _ = check(Exchange(head(STREAM, named), timed(ASSISTANTS), None))
     assert [row[2] for row in rows] == ["head", *["sse"] * len(ASSISTANTS), "end"]
 
 
