@@ -49,10 +49,12 @@ class State(NamedTuple):
 
 def state(connection: Connection) -> State:
     """What the database is, by its tables, or views in their place; the rows are not looked at."""
-    there = inspect(connection)
-    names = there.get_table_names()
+    names = inspect(connection).get_table_names()
     if VERSION_TABLE not in names:
-        names = [*names, *there.get_view_names()]
+        # Views before tables: a store that another process is just making comes into being at once, between any two
+        # of these looks. An inspector remembers what it saw, hence a new one each time.
+        views = inspect(connection).get_view_names()
+        names = [*inspect(connection).get_table_names(), *views]
     if VERSION_TABLE not in names:
         return State(empty=not names, revision=None)
     found = connection.execute(select(_version.c.version_num)).scalars().all()

@@ -212,13 +212,16 @@ class _Answer:
                 if self._whole is not None:  # no stream: looked at when all of it is there
                     self._whole += payload_of(row)[: _WHOLE - len(self._whole)]
                     continue
-            elif row[2] == _WIRE and not self._has_decoded and self._decoder is not None and row[5]:
-                plain = self._decoder.feed(row[5])
-                self._unpack(row, plain if self._decoder.problem is None else plain + row[5])
+            elif row[2] == _WIRE and not self._has_decoded and row[5]:
+                self._unpack(row, row[5])
             passing.append(row)
         self._passage.take(passing, b"".join(payload_of(row) for row in passing if row[2] in (_SSE, _BODY)))
 
-    def _unpack(self, row: Row, plain: bytes) -> None:
+    def _unpack(self, row: Row, data: bytes) -> None:
+        """A part of an encoded body. (An earlier recorder kept some as such that are not encoded: they are plain.)"""
+        plain = data if self._decoder is None else self._decoder.feed(data)
+        if self._decoder is not None and self._decoder.problem is not None:
+            plain += data
         if plain:
             self.addresses += _addresses(plain)
             made: Row = (*row[:2], _BODY, row[3], None, plain, None, len(plain), None)

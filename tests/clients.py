@@ -10,6 +10,8 @@ from typing import Any, Literal
 import httpx
 import httpx2
 
+from tests.loopback import PATIENCE
+
 __all__ = ["EVERY", "READS", "Kind", "Seen", "fetch", "raised", "seen_of"]
 
 Mode = Literal["sync", "async"]
@@ -30,9 +32,12 @@ class Kind:
         return f"{self.module.__name__}-{self.mode}"
 
     def client(self, **options: Any) -> Any:
-        """A client with its own settings; the environment of a test holds none but the trusted authority."""
+        """A client with its own settings; the environment of a test holds none but the trusted authority.
+
+        It waits longer than by default: on a busy machine nothing but the server's script may end in a timeout.
+        """
         factory = self.module.Client if self.mode == "sync" else self.module.AsyncClient
-        return factory(**options)
+        return factory(**{"timeout": PATIENCE, **options})
 
 
 EVERY = [Kind(module, mode) for module in (httpx, httpx2) for mode in ("sync", "async")]

@@ -16,7 +16,7 @@ import hypothesis
 import pytest
 
 from tests.disk import shim
-from tests.needs import CI, NIGHTLY, left_out, left_out_of_dear, need
+from tests.needs import NIGHTLY, left_out, left_out_of_dear, need
 from tests.postgres import Postgres, binaries
 
 if TYPE_CHECKING:
@@ -24,14 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["need"]
 
-# No deadline and no complaint about slowness: a busy machine is not a defect.
-hypothesis.settings.register_profile("default", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
-# The same examples at each run, so that a red CI is a change's doing; new ones are found by the nightly run.
+# No deadline and no complaint about slowness: a busy machine is not a defect. The nightly run finds new examples.
 hypothesis.settings.register_profile(
-    "ci", hypothesis.settings.get_profile("default"), derandomize=True, print_blob=True
+    "nightly", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], max_examples=10_000
 )
-hypothesis.settings.register_profile("nightly", hypothesis.settings.get_profile("default"), max_examples=10_000)
-hypothesis.settings.load_profile("nightly" if NIGHTLY else "ci" if CI else "default")
+# The same examples at each run, so that a red one is a change's doing and no chance's.
+hypothesis.settings.register_profile(
+    "default", hypothesis.settings.get_profile("nightly"), max_examples=100, derandomize=True, print_blob=True
+)
+hypothesis.settings.load_profile("nightly" if NIGHTLY else "default")
 
 # A shell ignores Ctrl-C for what it starts in the background, and whatever a test starts would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -36,6 +36,9 @@ NODE: Final = Path(__file__).parent / "node"
 #: The secret that every client sends.
 KEY = "sk-conversation-canary-0123456789abcdef"
 
+#: Seconds that a client waits for an answer: none may give up where the machine is busy.
+PATIENCE: Final = 60
+
 #: What was seen, in order: names and canonical texts.
 Talk = list[tuple[str, str]]
 
@@ -55,7 +58,7 @@ def _text(value: Any) -> str:
 
 
 def _openai(base: str) -> openai.OpenAI:
-    return openai.OpenAI(api_key=KEY, base_url=f"{base}/v1", max_retries=0, timeout=20)
+    return openai.OpenAI(api_key=KEY, base_url=f"{base}/v1", max_retries=0, timeout=PATIENCE)
 
 
 def assistants(base: str) -> Talk:
@@ -104,7 +107,7 @@ def responses(base: str) -> Talk:
 
 def chat(base: str) -> Talk:
     async def talk() -> Talk:
-        async with openai.AsyncOpenAI(api_key=KEY, base_url=f"{base}/v1", max_retries=0, timeout=20) as client:
+        async with openai.AsyncOpenAI(api_key=KEY, base_url=f"{base}/v1", max_retries=0, timeout=PATIENCE) as client:
             messages: Any = [{"role": "user", "content": _QUESTION}]
             stream = await client.chat.completions.create(model="gpt-4o", messages=messages, stream=True)
             told = [(type(event).__name__, _text(event)) async for event in stream]
@@ -115,7 +118,7 @@ def chat(base: str) -> Talk:
 
 
 def messages(base: str) -> Talk:
-    with anthropic.Anthropic(api_key=KEY, base_url=base, max_retries=0, timeout=20) as client:
+    with anthropic.Anthropic(api_key=KEY, base_url=base, max_retries=0, timeout=PATIENCE) as client:
         asked: Any = {"model": "claude-conversation", "max_tokens": 64}
         asked["messages"] = [{"role": "user", "content": _QUESTION}]
         told = [(type(event).__name__, _text(event)) for event in client.messages.create(**asked, stream=True)]
@@ -161,7 +164,7 @@ def plain(module: Any) -> Callable[[str], Talk]:
 
     def talk(base: str) -> Talk:
         told: Talk = []
-        with module.Client(timeout=20) as client:
+        with module.Client(timeout=PATIENCE) as client:
             for path in ("/v1/responses", "/v1/chat/completions"):
                 for body in ({"stream": True, "n": path}, {"n": path}):
                     with client.stream("POST", base + path, json=body) as response:
@@ -177,7 +180,7 @@ def curl(base: str) -> Talk:
     told: Talk = []
     for text in ("short", "long " * 300_000):
         body = json.dumps({"stream": True, "input": text})
-        arguments = ["curl", "-sSN", "-D", "-", "--max-time", "20", "-H", "Content-Type: application/json"]
+        arguments = ["curl", "-sSN", "-D", "-", "--max-time", str(PATIENCE), "-H", "Content-Type: application/json"]
         done = subprocess.run(
             [*arguments, "-H", f"Authorization: Bearer {KEY}", "--data-binary", "@-", f"{base}/v1/responses"],
             input=body.encode(),
@@ -194,7 +197,7 @@ def node(base: str) -> Talk:
         ["node", str(NODE / "talk.mjs"), base, ASSISTANTS["order-desk"], KEY],
         capture_output=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
         text=True,
     )
     assert done.returncode == 0, done.stderr
@@ -207,7 +210,7 @@ def openai_agents(base: str) -> Talk:
     library.set_tracing_disabled(True)
 
     async def talk() -> Talk:
-        async with openai.AsyncOpenAI(api_key=KEY, base_url=f"{base}/v1", max_retries=0, timeout=20) as client:
+        async with openai.AsyncOpenAI(api_key=KEY, base_url=f"{base}/v1", max_retries=0, timeout=PATIENCE) as client:
             model = library.OpenAIResponsesModel(model="gpt-4o", openai_client=client)
             agent = library.Agent(name="desk", instructions="Be brief.", model=model)
             streamed = library.Runner.run_streamed(agent, _QUESTION)

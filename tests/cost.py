@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -18,9 +19,11 @@ def cost(work: Callable[[], object]) -> int:
         count += 1
         return trace
 
+    gc.disable()  # what is left of other tests would be put away here
     sys.settrace(trace)
     try:
         work()
     finally:
         sys.settrace(None)
+        gc.enable()
     return count

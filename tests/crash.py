@@ -25,6 +25,8 @@ from recorder.store import Store
 from recorder.writer import Writer, recover
 
 STREAMS = 3
+#: Seconds after which what does not come is taken to hang.
+PATIENCE = 60.0
 HEAD = Head(200, "OK", "HTTP/1.1", (("Content-Type", "text/event-stream"),))
 
 
@@ -74,7 +76,7 @@ def kill_after(url: str, seed: str, delay: float) -> dict[UUID, tuple[int, int]]
     told = bytearray()
     deadline = None
     while deadline is None or time.monotonic() < deadline:
-        wait = 10.0 if deadline is None else max(deadline - time.monotonic(), 0)
+        wait = PATIENCE if deadline is None else max(deadline - time.monotonic(), 0)
         if not select.select([read], [], [], wait)[0]:
             break
         piece = os.read(read, 1 << 16)
@@ -85,6 +87,7 @@ def kill_after(url: str, seed: str, delay: float) -> dict[UUID, tuple[int, int]]
             deadline = time.monotonic() + delay
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
+    assert deadline is not None, "the writing child hangs"
     while piece := os.read(read, 1 << 16):
         told += piece
     os.close(read)
@@ -180,6 +183,26 @@ def expire_leases(url: str) -> None:
             connection.execute("UPDATE leases SET expires_at = 0")
 
 
+def wait_until_left(url: str) -> None:
+    """PostgreSQL: until the server has heard of the death of all who were connected.
+
+    What it was told last it still does, and a COMMIT may take its time. A lease lasts longer than that: nobody takes
+    a recording for dead while events are on their way into it.
+    """
+    if url.startswith("postgresql"):
+        import psycopg
+
+        others = (
+            "SELECT count(*) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+        give_up = time.monotonic() + PATIENCE
+        with psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://"), autocommit=True) as connection:
+            while connection.execute(others).fetchone() != (0,):
+                assert time.monotonic() < give_up, "somebody is still connected"
+                time.sleep(0.005)
+
+
 def main(url: str, rounds: int, seed: str) -> dict[str, int]:
     """Kill a writer `rounds` times; the figures."""
     Store.open(url, create=True).close()
@@ -188,6 +211,7 @@ def main(url: str, rounds: int, seed: str) -> dict[str, int]:
     for number in range(rounds):
         stream = f"{seed}.{number}"
         acknowledged = kill_after(url, stream, random_.choice([0.01, 0.03, 0.06, 0.12]))
+        wait_until_left(url)
         expire_leases(url)
         race(url)
         store = Store.open(url)

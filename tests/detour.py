@@ -6,6 +6,7 @@ changed: they ask the provider's own URL, and the answers are those of `recorder
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import ssl
@@ -37,12 +38,18 @@ def detour(folder: Path) -> Iterator[dict[str, str]]:
         goal = urlsplit(base_url)
         assert goal.hostname is not None
         assert goal.port is not None
-        threading.Thread(target=_accept, args=(server, context, (goal.hostname, goal.port)), daemon=True).start()
+        accepting = threading.Thread(target=_accept, args=(server, context, (goal.hostname, goal.port)), daemon=True)
+        accepting.start()
         trust = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
-        yield {
-            "HTTPS_PROXY": f"http://127.0.0.1:{server.getsockname()[1]}",
-            **dict.fromkeys(trust, str(certificate.certificate)),
-        }
+        try:
+            yield {
+                "HTTPS_PROXY": f"http://127.0.0.1:{server.getsockname()[1]}",
+                **dict.fromkeys(trust, str(certificate.certificate)),
+            }
+        finally:
+            with contextlib.suppress(OSError):
+                server.shutdown(socket.SHUT_RDWR)  # closing it would leave who accepts where he is, on a port in use
+            accepting.join(30)
 
 
 def _accept(server: socket.socket, context: ssl.SSLContext, goal: tuple[str, int]) -> None:

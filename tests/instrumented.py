@@ -32,11 +32,12 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def handle(tmp_path: Path, empty_store: Path) -> Iterator[Handle]:
     with recorder.open(shutil.copy(empty_store, tmp_path), strict=True) as made:
         yield made
+        made.flush(60)  # closing takes no longer than a program's end may; a busy machine does
 
 
 def recordings(handle: Handle) -> list[Recording]:
     """All recordings, oldest first, with their bodies and endings."""
-    assert handle.flush(20)
+    assert handle.flush(60)
     return [handle.recording(listed.recording.recording_id) for listed in reversed(handle.recordings())]
 
 

@@ -36,7 +36,7 @@ import h2.events
 
 from tests.needs import CORPUS
 
-PATIENCE = 20.0  # seconds any wait on a peer may last before the script is called broken
+PATIENCE = 30.0  # seconds any wait on a peer may last before the script is called broken
 READ = 1 << 16
 LAST_CHUNK = b"0\r\n\r\n"
 
@@ -194,7 +194,7 @@ def in_step(parts: Iterable[bytes], encode: Callable[[bytes], bytes] = chunk) ->
     def script(_: Request) -> Iterator[bytes]:
         yield stream_head()
         for part in parts:
-            assert seen.acquire(timeout=20)
+            assert seen.acquire(timeout=PATIENCE)
             yield encode(part)
         yield LAST_CHUNK
 

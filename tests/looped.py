@@ -14,7 +14,7 @@ from recorder.wire import loop_factory
 __all__ = ["PATIENCE", "Looped"]
 
 #: Seconds that coming up, ending, and a call may take.
-PATIENCE = 20.0
+PATIENCE = 30.0
 
 
 class Looped(ABC):

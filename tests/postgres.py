@@ -56,12 +56,14 @@ class Postgres:
         self.folder = Path(tempfile.mkdtemp(prefix="recorder-pg-"))
         if self._account is not None:
             os.chown(self.folder, self._account.pw_uid, self._account.pw_gid)
-        self.port = _free_port()
+        self._reserved = _reserved()
+        self.port: int = self._reserved.getsockname()[1]
         self._settings = (
             f"port={self.port}",
             "listen_addresses=127.0.0.1",
             f"unix_socket_directories={self.folder}",
             "logging_collector=off",
+            "autovacuum=off",  # its snapshots would keep dead rows from a VACUUM, whenever it happens to run
             *settings,
         )
         data = ["--pgdata", str(self.data), "--username", "postgres", "--auth", "trust"]
@@ -158,6 +160,7 @@ class Postgres:
     ) -> None:
         if self._process is not None:
             self._end(signal.SIGQUIT)
+        self._reserved.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
@@ -210,8 +213,12 @@ def _account() -> pwd.struct_passwd | None:
     raise RuntimeError("PostgreSQL refuses to run as root, and there is neither a user postgres nor a user nobody")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _reserved() -> socket.socket:
+    """A socket that is bound to a free port of 127.0.0.1 and never listens: the kernel gives the port to nobody else.
+
+    A server that names the port may have it all the same, as both say SO_REUSEADDR, and so again after each stop.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind(("127.0.0.1", 0))
+    return holder

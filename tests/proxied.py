@@ -54,7 +54,7 @@ class Proxied(Looped):
         self.service.abort()
 
     def released(self) -> None:
-        assert self.writer.close(20)
+        assert self.writer.close(30)
 
     def _figures(self) -> Figures:
         stats = self.writer.stats
@@ -62,7 +62,7 @@ class Proxied(Looped):
 
     def flush(self) -> None:
         """Wait until all that was recorded is durable."""
-        assert self.writer.flush(20)
+        assert self.writer.flush(30)
 
 
 class Program:
@@ -95,14 +95,18 @@ class Program:
         return first.removeprefix("listening on ").strip()
 
     def end(self, *signals: int) -> tuple[int, str]:
-        """Send it these signals; its exit code and the rest of its stdout."""
-        for number in signals:
+        """Send it these signals, each once it has heard the one before; its exit code and the rest of its stdout."""
+        for place, number in enumerate(signals):
+            if place:  # it says so; two that wait to be heard are one
+                deadline = time.monotonic() + 30
+                while "stopping when the open streams have ended" not in self.errors:
+                    assert time.monotonic() < deadline, self.errors
+                    time.sleep(0.01)
             self.process.send_signal(number)
-            time.sleep(0.3 if len(signals) > 1 else 0)
         assert self.process.stdout is not None
         rest = self.process.stdout.read()
         code = self.process.wait(30)
-        self._reader.join(10)
+        self._reader.join(30)
         self.process.stdout.close()
         assert self.process.stderr is not None
         self.process.stderr.close()

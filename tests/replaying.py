@@ -21,8 +21,12 @@ __all__ = ["BODY", "EVENTS", "Heard", "Replaying", "asking", "hear", "kept"]
 BODY: Final = b'{"stream":true}'
 EVENTS: Final[HeaderList] = (("content-type", "text/event-stream"),)
 
-#: Seconds without a byte after which a peer counts as silent.
+#: Seconds without a byte after which a peer counts as silent: once its answer is whole, or all that was expected has
+#: come; where that is nothing; where nobody knows what will come; and where it is known that more will, or an end.
 SILENT: Final = 0.3
+NOTHING: Final = 2.0
+UNFINISHED: Final = 5.0
+PATIENCE: Final = 30.0
 
 
 class Replaying(Looped):
@@ -77,12 +81,20 @@ class Heard(NamedTuple):
     ending: str
 
 
-def hear(address: tuple[str, int], asked: bytes) -> Heard:
-    """Send a request and read until nothing comes any more."""
+def hear(address: tuple[str, int], asked: bytes, *, silent_at: float | None = None) -> Heard:
+    """Send a request and read until nothing comes any more.
+
+    `silent_at`: how many bytes an answer has that is not whole and stays open; infinite where each of these ends. A
+    busy machine is slower than any short limit, so the silence that is expected alone is judged by one.
+    """
     data = b""
-    with socket.create_connection(address, 2) as sock:
+    with socket.create_connection(address, PATIENCE) as sock:
         sock.sendall(asked)
         while True:
+            if whole(data, asked) or (silent_at is not None and len(data) >= silent_at):
+                sock.settimeout(SILENT if data else NOTHING)
+            else:
+                sock.settimeout(UNFINISHED if silent_at is None else PATIENCE)
             try:
                 piece = sock.recv(1 << 16)
             except ConnectionResetError:
@@ -92,7 +104,41 @@ def hear(address: tuple[str, int], asked: bytes) -> Heard:
             if not piece:
                 return Heard(data, "fin")
             data += piece
-            sock.settimeout(SILENT)
+
+
+def whole(data: bytes, asked: bytes) -> bool:
+    """Whether this is an answer to its end, behind which the connection stays."""
+    status = b"100"
+    fields: dict[bytes, bytes] = {}
+    version = b""
+    while status.startswith(b"1"):
+        head, found, data = data.partition(b"\r\n\r\n")
+        if not found:
+            return False
+        first, *lines = head.split(b"\r\n")
+        version, _, rest = first.partition(b" ")
+        status = rest[:3]
+        fields = {name.lower(): value.strip().lower() for name, _, value in (line.partition(b":") for line in lines)}
+    if version != b"HTTP/1.1" or b" HTTP/1.0\r\n" in asked or fields.get(b"connection") == b"close":
+        return False  # its end is that of the connection
+    if asked.startswith(b"HEAD ") or status in (b"204", b"304"):
+        return True
+    if fields.get(b"transfer-encoding") == b"chunked":
+        return _chunks_end(data)
+    return b"content-length" in fields and len(data) >= int(fields[b"content-length"])
+
+
+def _chunks_end(data: bytes) -> bool:
+    at = 0
+    while (end := data.find(b"\r\n", at)) >= 0:
+        try:
+            size = int(data[at:end].partition(b";")[0], 16)
+        except ValueError:
+            return False  # what it is nobody knows, and what follows is no answer's end
+        if not size:
+            return data.startswith(b"\r\n", end + 2) or b"\r\n\r\n" in data[end + 2 :]
+        at = end + 2 + size + 2
+    return False
 
 
 ASKED: Final = Request("POST", "https://api.openai.com/v1/chat/completions", (), BODY, len(BODY))

@@ -17,7 +17,9 @@ Protocol = Literal["assistants", "chat", "responses"]
 Mode = Literal["sync", "async"]
 Leave = Literal["close", "exit", "drop", "raise", "cancel", "deadline"]
 REQUEST_ID = "X-Request-Id: req_torture"
-STALL = 0.4  # seconds a client waits for a silent upstream; all else here is a matter of milliseconds
+#: Seconds a client waits for a silent upstream, and so the longest that a busy machine may hold up what is not silent;
+#: all else here is a matter of milliseconds.
+STALL = 2.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -320,7 +320,8 @@ add(
 add(
     "stall-mid-event",
     "chat",
-    chunked([*CHAT[:2], CHAT[2][:40]], end=(Act.HOLD,)),
+    # In one segment: what comes after its head must not come too late for a client that waits so shortly.
+    (stream_head(REQUEST_ID) + b"".join(map(chunk, [*CHAT[:2], CHAT[2][:40]])), Act.HOLD),
     Expect(2, "APITimeoutError", "ReadTimeout"),
     timeout=STALL,
 )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import duckdb
 
 #: The whole fleet is written and copied once, for the first test that asks for it.
-pytestmark = pytest.mark.timeout(600 if NIGHTLY else 120)
+pytestmark = pytest.mark.timeout(600 if NIGHTLY else 300)
 
 Z: Final = 1.959963984540054
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from decimal import Decimal
@@ -227,7 +228,7 @@ def test_texts_from_strangers_do_not_reach_the_terminal(tmp_path: Path) -> None:
     tap.head(Head(200, "OK", "HTTP/1.1", (("Content-Type", "text/event-stream"),)))
     tap.data(b'data: {"choices":[{"index":0,"delta":{"content":"\\u001b[2Jgone"}}]}\n\n')
     tap.end("eof")
-    assert writer.close()
+    assert writer.close(30)
     for command in (["runs"], ["recordings"], ["show", "@last"]):
         done = invoke(*command, store=tmp_path / "r.db")
         assert done.exit_code == 0, done.stderr
@@ -268,7 +269,9 @@ def test_times_are_iso_or_ages() -> None:
     """A zone is honoured, an age counts back from now, anything else is refused."""
     assert parse_time("1970-01-01T00:00:01Z") == 1_000_000
     assert parse_time("1970-01-01T01:00:00+01:00") == 0
-    assert parse_time("2h") - parse_time("1h") == pytest.approx(-3_600_000_000, abs=5_000_000)
+    before = time.time_ns() // 1000
+    ago = parse_time("2h")
+    assert before <= ago + 2 * 3_600_000_000 <= time.time_ns() // 1000
     for wrong in ("soon", "", "7y", "-3h"):
         with pytest.raises(ValueError, match=r"."):
             parse_time(wrong)
@@ -453,12 +456,12 @@ def test_a_part_that_is_open_or_not_recorded_is_not_called_unanswered(tmp_path: 
     with closing(Writer(lambda: Store.open(f"sqlite:///{path}", create=True))) as writer:
         tap = writer.start(request)
         tap.head(Head(200, "OK", "HTTP/1.1", ()))
-        assert writer.flush(5)
+        assert writer.flush(30)
         assert ", still open\n" in invoke("show", "@last", store=path).stdout
         cut = writer.start(request)
         cut.cut("the queue was full")
         cut.end("eof")
-        assert writer.flush(5)
+        assert writer.flush(30)
         assert ", answer not recorded, ended by eof\n" in invoke("show", "@last", store=path).stdout
 
 

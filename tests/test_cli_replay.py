@@ -25,6 +25,9 @@ from tests.replaying import BODY, EVENTS, asking, kept
 
 ANSWERED = Head(200, "OK", "HTTP/1.1", (*EVENTS, ("transfer-encoding", "chunked")))
 
+#: Seconds that anything here may take: never to be reached, and above what a busy machine may need.
+PATIENCE = 60.0
+
 #: Posts the recorded request so many times to the base URL in its environment; prints the statuses.
 PROGRAM = """
 import os, sys, urllib.request, urllib.error
@@ -66,7 +69,7 @@ def under(store: Path, *arguments: str, times: int = 1, code: int = 0, **env: st
         capture_output=True,
         text=True,
         env=environment(**env),
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 
@@ -96,7 +99,8 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 def post(base: str, **headers: str) -> int:
     kind = {"content-type": "application/json"}
-    return httpx.post(f"{base}/v1/chat/completions", content=BODY, headers={**kind, **headers}).status_code
+    url = f"{base}/v1/chat/completions"
+    return httpx.post(url, content=BODY, headers={**kind, **headers}, timeout=PATIENCE).status_code
 
 
 # -- a server ----------------------------------------------------------------------------------------------------------
@@ -106,9 +110,9 @@ def test_a_server_says_where_it_listens_and_ends_when_told(store: Path) -> None:
     """A first signal lets streams end; the rest of what it says goes to stderr."""
     with server(store, "--repeat", "last") as (base, process):
         assert [post(base), post(f"{base}/openai"), post(base)] == [200, 200, 200]
-        assert httpx.post(f"{base}/v1/x", json={"said": "a private text"}).status_code == 404
+        assert httpx.post(f"{base}/v1/x", json={"said": "a private text"}, timeout=PATIENCE).status_code == 404
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert out == ""
     assert "MISS no recording answers POST /v1/x (" in err
@@ -120,15 +124,15 @@ def test_a_second_signal_ends_what_hangs(store: Path) -> None:
     """A stream at a slow pace is broken off; whoever listens to it meets a reset."""
     with server(store, "--pace", "x0.00001") as (base, process):
         host, _, port = base.removeprefix("http://").rpartition(":")
-        with socket.create_connection((host, int(port)), 20) as sock:
+        with socket.create_connection((host, int(port)), PATIENCE) as sock:
             sock.sendall(asking())
-            while not httpx.get(f"{base}/__recorder/health").json()["open_streams"]:
+            while not httpx.get(f"{base}/__recorder/health", timeout=PATIENCE).json()["open_streams"]:
                 time.sleep(0.01)
             process.send_signal(signal.SIGINT)
             while "stopping when" not in _pipe(process.stderr).readline():
                 pass
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 130
+            assert process.wait(PATIENCE) == 130
             with contextlib.suppress(ConnectionResetError):
                 assert sock.recv(100) == b""
 
@@ -150,7 +154,7 @@ def test_a_port_that_is_taken_is_told(store: Path) -> None:
             capture_output=True,
             text=True,
             env=environment(),
-            timeout=30,
+            timeout=PATIENCE,
             check=False,
         )
     assert done.returncode == 2
@@ -203,7 +207,7 @@ def test_a_program_that_is_not_there_is_127(store: Path) -> None:
         capture_output=True,
         text=True,
         env=environment(),
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 127

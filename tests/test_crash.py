@@ -7,7 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from tests import program
-from tests.needs import examples
+from tests.needs import NIGHTLY, examples
+
+#: A busy machine takes many times as long as an idle one for each kill: this is for what hangs.
+pytestmark = pytest.mark.timeout(7200 if NIGHTLY else 600)
 
 _SHARDS = 2
 

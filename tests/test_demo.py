@@ -172,7 +172,7 @@ def test_the_same_request_gets_the_same_bytes_in_any_process(base_url: str) -> N
     request = json.dumps({"assistant_id": ASSISTANTS["release-notes"], "stream": True}).encode()
 
     def told(url: str) -> Any:
-        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
         connection.request("POST", "/v1/threads/thread_any/runs", body=request)
         response = connection.getresponse()
         seen = response.status, response.getheaders(), response.read().decode()
@@ -194,13 +194,13 @@ with upstream(0) as url:
     ) as other:
         assert other.stdout is not None
         there = told(other.stdout.readline().strip())
-        other.communicate("\n", timeout=10)
+        other.communicate("\n", timeout=60)
     assert told(base_url) == there
 
 
 def test_closing_does_not_wait_for_a_client_that_keeps_its_connection() -> None:
     with upstream(pace=0) as url:
-        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
         connection.request("GET", "/v1/threads/thread_any/runs/run_nobody")
         assert connection.getresponse().read()
     connection.close()

@@ -7,6 +7,7 @@ open, and SQLite finds its file sound.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -104,6 +105,10 @@ def environment(path: Path, base_url: str) -> dict[str, str]:
         "RECORDER_STORE": str(path),
         "OPENAI_BASE_URL": f"{base_url}/v1",
         "OPENAI_API_KEY": "none",
+        # IPython's folder would be shared by all that run at the same time.
+        "HOME": str(path.parent),
+        # Else uvicorn kills a worker that had no turn for five seconds.
+        "UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "60",
     }
 
 
@@ -115,7 +120,7 @@ def served(command: list[str], path: Path, base_url: str) -> Iterator[str]:
         process = subprocess.Popen(
             [sys.executable, "-m", *command],
             cwd=path.parent,
-            env={**environment(path, base_url), "HOME": str(path.parent)},
+            env=environment(path, base_url),
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -172,7 +177,17 @@ def run(script: str, path: Path, base_url: str) -> str:
 
 # -- gunicorn ----------------------------------------------------------------------------------------------------------
 
-GUNICORN = ["gunicorn", "--preload", "--workers", "3", "--bind", "127.0.0.1:0", "tests.deployed:wsgi"]
+GUNICORN = ["gunicorn", "--preload", "--workers", "3", "--bind", "127.0.0.1:0", "--timeout", "100"]
+
+
+def _answered(asked: Request) -> Iterator[Step]:
+    """The whole stream, event by event; but to the call `killed` its first events alone, while the client stays."""
+    yield stream_head()
+    held = json.loads(asked.body)["input"] == "killed"
+    for frame in FRAMES[:3] if held else FRAMES:
+        yield chunk(frame)
+        yield 0.005
+    yield Act.HOLD if held else LAST_CHUNK
 
 
 def test_gunicorn_preload(tmp_path: Path) -> None:
@@ -182,7 +197,8 @@ def test_gunicorn_preload(tmp_path: Path) -> None:
     """
     pytest.importorskip("gunicorn", reason="gunicorn is not installed")
     path = tmp_path / "tape.db"
-    with upstream(pace=0.01) as base_url, served(GUNICORN, path, base_url) as url:
+    command = [*GUNICORN, "tests.deployed:wsgi"]
+    with Loopback([_answered], repeat_last=True) as provider, served(command, path, provider.url) as url:
         workers = ask_all(url, range(24))
         wait_until(path, ended=25, under_way=0)  # an end that its client has seen may not be stored yet
         with httpx.stream("GET", f"{url}/killed", timeout=PATIENCE) as response:
@@ -190,13 +206,33 @@ def test_gunicorn_preload(tmp_path: Path) -> None:
             doomed = int(next(chunks))
             wait_until(path, ended=25, under_way=1)
             os.kill(doomed, signal.SIGKILL)
-        workers |= ask_all(url, range(24, 36))
-    assert len(workers) >= 2
-    *entries, killed = found(path)
-    assert entries == wholes("import", *range(36))
+            _wait_for_the_end_of(doomed)
+        workers.add(doomed)
+        after = ask_all(url, range(24, 36))
+        # Who writes for the first time looks for the dead: of these workers, maybe the killed one's heir alone.
+        deadline = time.monotonic() + PATIENCE
+        more = 0
+        while (after <= workers or len(after) < 2) and time.monotonic() < deadline:
+            after |= ask_all(url, [f"more-{more + number}" for number in range(6)])
+            more += 6
+        assert not after <= workers, "nobody took the place of the killed worker"
+        assert len(after) >= 2
+    entries = {entry.number: entry for entry in found(path)}
+    killed = entries.pop("killed")
+    assert list(entries.values()) == wholes("import", *range(36), *(f"more-{number}" for number in range(more)))
     assert (killed.number, killed.ending, killed.captured) == ("killed", "interrupted", "truncated")
     assert killed.body
     assert WHOLE.startswith(killed.body)
+
+
+def _wait_for_the_end_of(process: int) -> None:
+    """Until its master has taken notice of it: by then it holds no file and no lock."""
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.kill(process, 0)
+            time.sleep(0.01)
+        raise AssertionError(f"{process} did not die")
 
 
 # -- uvicorn -----------------------------------------------------------------------------------------------------------
@@ -233,7 +269,7 @@ def _ticking(_: Request) -> Iterator[Step]:
     """Three events, then one of them again and again."""
     yield stream_head()
     yield chunk(b"".join(FRAMES[:3]))
-    for _number in range(1000):
+    for _number in range(3000):  # for longer than anybody waits for the client's leaving
         yield 0.02
         yield chunk(FRAMES[2])
     yield LAST_CHUNK
@@ -304,7 +340,7 @@ FUNCTION = """
     while True:
         number = input()
         answer = ask(number)
-        print(number, tape.flush(timeout=20), flush=True)
+        print(number, tape.flush(timeout=30), flush=True)
 """
 
 

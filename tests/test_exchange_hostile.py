@@ -220,22 +220,26 @@ def test_a_large_file_of_which_the_store_has_another_recording_is_refused_whole(
 def test_an_import_that_is_killed_left_nothing_or_all(
     tmp_path: Path, database: str, request: pytest.FixtureRequest
 ) -> None:
-    """kill -9 at any moment; and the next import brings the whole."""
+    """kill -9 at any moment, first in the last one before it is durable; and the next import brings the whole."""
     url = request.getfixturevalue(database)
     entries = [chat(str(number), said(*("word" * 20 for _ in range(60)))) for number in range(60)]
     exchange.write(tmp_path / "a.jsonl", entries, identity=True)
     Store.open(url, create=True).close()
     code = (
-        "import sys; from recorder import exchange; from recorder.store import Store\n"
-        "store = Store.open(sys.argv[1]); print(flush=True); exchange.import_file(store, sys.argv[2]); print('done')"
+        "import sys, time; from sqlalchemy import Engine, event\n"
+        "from recorder import exchange; from recorder.store import Store\n"
+        "store = Store.open(sys.argv[1])\n"
+        "if sys.argv[3] == '0': event.listen(Engine, 'commit', lambda _: (print(flush=True), time.sleep(600)))\n"
+        "else: print(flush=True)\n"
+        "exchange.import_file(store, sys.argv[2]); print('done')"
     )
     counts = []
     for number in range(examples(3, 50)):
         child = subprocess.Popen(
-            [sys.executable, "-c", code, url, str(tmp_path / "a.jsonl")], cwd=ROOT, stdout=subprocess.PIPE
+            [sys.executable, "-c", code, url, str(tmp_path / "a.jsonl"), str(number)], cwd=ROOT, stdout=subprocess.PIPE
         )
         assert child.stdout is not None
-        child.stdout.readline()
+        assert child.stdout.readline() == b"\n"
         time.sleep(0.02 * (number % 7))
         child.send_signal(signal.SIGKILL)
         child.communicate()

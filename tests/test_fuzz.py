@@ -7,6 +7,7 @@ breaks off whoever stands still. The same seed gives the same inputs; the nightl
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
+from uuid import UUID
 
 import pytest
 
@@ -244,12 +246,19 @@ def refused_or_taken(path: Path, content: bytes, **how: Any) -> None:
 
 
 def lines_of(path: Path) -> list[bytes]:
-    """Recording files that are taken, whole."""
+    """Recording files that are taken, whole; the same each time, ids included, or no seed would make an input again."""
+    numbers = itertools.count((7 << 76) | (2 << 62))
+
+    def ids() -> dict[str, Any]:
+        return {"recording_id": UUID(int=next(numbers)), "writer": UUID(int=next(numbers))}
+
+    answer, text = [(1000, b'{\n  "a": 1\n}\n')], (("content-type", "text/plain"),)
+    frames = [*said("c"), b": ping\n\n", b'data: {"crlf":1}\r\n\r\n', b"data: \xff\n\n"]
     entries = [
-        chat("hi", said("a", "b")),
-        chat("two", [*said("c"), b": ping\n\n", b'data: {"crlf":1}\r\n\r\n', b"data: \xff\n\n"], tags={"k": "v"}),
-        taped(Request("GET", "https://h/x"), [(1000, b'{\n  "a": 1\n}\n')], headers=(("content-type", "text/plain"),)),
-        taped(Request("GET", "https://h/x"), None, ending="connect_error"),
+        chat("hi", said("a", "b"), **ids()),
+        chat("two", frames, tags={"k": "v"}, **ids()),
+        taped(Request("GET", "https://h/x"), answer, headers=text, **ids()),
+        taped(Request("GET", "https://h/x"), None, ending="connect_error", **ids()),
     ]
     made = []
     for identity in (True, False):

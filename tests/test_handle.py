@@ -10,6 +10,8 @@ import os
 import shutil
 import sqlite3
 import stat
+import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +28,7 @@ import recorder
 from recorder.demo.upstream import upstream
 from recorder.errors import NotFound, ReplayMiss, StoreError, StoreUnavailable, UsageError
 from recorder.handle import Handle
+from recorder.handle.readings import Readings
 from recorder.handle.source import share
 from recorder.recording import Recording
 from recorder.store import Store
@@ -64,7 +67,7 @@ def handle(path: Path) -> Iterator[Handle]:
 
 def recordings(handle: Handle) -> list[Recording]:
     """All recordings, oldest first."""
-    assert handle.flush(20)
+    assert handle.flush(30)
     return [handle.recording(listed.recording.recording_id) for listed in reversed(handle.recordings())]
 
 
@@ -160,7 +163,7 @@ def test_anthropic_is_recorded_and_replayed_and_a_miss_is_raised_at_once(handle:
                 return [event.model_dump_json() for event in stream]
 
         first = ask("hello")
-    handle.flush()
+    handle.flush(30)
     asked: list[Any] = []
     client._client.event_hooks["request"].append(asked.append)
     with handle.replay() as replay:
@@ -294,7 +297,7 @@ def test_a_handle_lives_as_long_as_a_client_that_it_records(path: Path) -> None:
     assert kept.sink._keeper.flush(20)
     assert len(kept.sink._keeper.recordings()) == 1
     gone = weakref.ref(kept.sink._keeper)
-    kept.sink._keeper.close()
+    kept.sink._keeper.close(30)
     del kept
     client.close()
     del client
@@ -354,7 +357,7 @@ def test_patches_may_be_taken_back_in_any_order_and_end_with_their_handle(handle
         assert (len(recordings(handle)), len(recordings(second))) == (0, 2)
         handle.patch(hosts=["elsewhere.test"])
     assert httpx2.HTTPTransport.handle_request is not original
-    handle._shut(5)
+    handle._shut(30)
     assert httpx2.HTTPTransport.handle_request is original
 
 
@@ -421,6 +424,7 @@ def test_disabled_touches_nothing(tmp_path: Path, kind: Kind, monkeypatch: pytes
 def test_disabled_does_not_let_a_replay_reach_the_network(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with recorder.open(path) as handle, Loopback([SCRIPT]) as server:
         first = post(handle, server.url)
+        assert handle.flush(30)
     monkeypatch.setenv("RECORDER_DISABLED", "1")
     with recorder.open(path) as handle, handle.replay() as replay:
         with replay.instrument(httpx2.Client()) as client:
@@ -557,11 +561,14 @@ def test_a_live_handle_warns_once_about_a_store_that_fails_and_the_stream_is_who
         bare = fetch(EVERY[2], httpx2.Client(), server.url)
         for _ in range(3):
             assert fetch(EVERY[2], handle.instrument(httpx2.Client()), server.url) == bare
-        assert handle.flush(0.5) is False
+        deadline = time.monotonic() + 30
+        while not handle.stats.failing and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert handle.stats.failing
+        assert handle.flush(0.1) is False
         warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
         assert len(warnings) == 1, [record.getMessage() for record in warnings]
-        assert handle.close(1) is False
+        assert handle.close(30) is False  # and the writer has ended: its last words belong to no later test
         assert fetch(EVERY[2], handle.instrument(httpx2.Client()), server.url) == bare
 
 
@@ -637,6 +644,7 @@ def test_a_store_that_may_only_be_read_is_read_and_replayed(path: Path, monkeypa
     with recorder.open(path) as handle, Loopback([SCRIPT]) as server:
         url = server.url
         sent = post(handle, url)
+        assert handle.flush(30)
     opened = Store.open
 
     def only_reading(url: str, **options: Any) -> Store:
@@ -706,6 +714,29 @@ def test_readings_are_tried_again_while_the_store_fails(path: Path, caplog: pyte
     assert [record.levelname for record in caplog.records if "readings" in record.message] == ["WARNING"]
 
 
+def test_nobody_waits_for_readings_whose_thread_has_ended(path: Path) -> None:
+    """What the proxy says of the last calls waits for their readings, while all is being closed."""
+    failing = threading.Event()
+
+    def opened() -> Store:
+        if failing.is_set():
+            raise StoreUnavailable("down")
+        return Store.open(path)
+
+    for expected in (True, False):
+        readings = Readings(opened)
+        readings.add([])
+        assert readings.flush(None)
+        if not expected:
+            failing.set()
+            assert readings._store is not None
+            readings._store.close()
+            readings._store = None
+            readings.add([])
+        assert readings.close(30)
+        assert readings.flush(None) is expected
+
+
 # -- the life of a handle ----------------------------------------------------------------------------------------------
 
 
@@ -713,7 +744,7 @@ def test_a_closed_handle_lets_calls_pass(path: Path) -> None:
     handle = recorder.open(path)
     with Loopback([SCRIPT], repeat_last=True) as server, handle.instrument(httpx2.Client()) as client:
         client.post(server.url)
-        assert handle.close() is True
+        assert handle.close(30) is True
         assert handle.close() is True
         assert client.post(server.url).content == STREAM
     with recorder.open(path) as later:

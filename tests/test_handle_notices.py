@@ -24,7 +24,7 @@ from tests.clients import EVERY, Kind, fetch
 from tests.loopback import LAST_CHUNK, Answer, Loopback, Request, Step, chunk, stream_head
 from tests.payloads import DONE, frame
 
-PATIENCE = 20.0
+PATIENCE = 30.0
 JSON_MODE: Any = {"type": "json_object"}
 MESSAGES: Any = [{"role": "user", "content": "Three colours, as JSON."}]
 
@@ -253,6 +253,13 @@ def notice() -> Notice:
     return Notice("whitespace_runaway", uuid7(), 3, 3000, 2, 2000, "20 pieces")
 
 
+@pytest.fixture
+def no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close waits until all is told, though the machine be busy."""
+    monkeypatch.setattr("recorder.handle.notices.LAST_WORDS", PATIENCE)
+
+
+@pytest.mark.usefixtures("no_hurry")
 def test_what_a_slow_callback_cannot_take_is_dropped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
     entered, leave = threading.Event(), threading.Event()
     heard: list[Notice] = []
@@ -276,6 +283,7 @@ def test_what_a_slow_callback_cannot_take_is_dropped_and_counted(caplog: pytest.
     assert heard == [first, *others[:WAITING]]
 
 
+@pytest.mark.usefixtures("no_hurry")
 def test_a_close_tells_what_is_left_and_may_come_from_the_callback_itself() -> None:
     ears = Ears()
     notices = Notices(ears)

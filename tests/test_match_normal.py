@@ -273,7 +273,7 @@ def test_the_rule_of_the_settings_is_kept_and_used(tmp_path: Path, monkeypatch: 
     import httpx
 
     with recorder.open(tmp_path / "r.db", strict=True) as handle, Loopback([answer]) as server:
-        with httpx.Client() as client:
+        with httpx.Client(timeout=30) as client:
             handle.instrument(client).post(f"{server.url}/v1/x", json=body, headers={"openai-beta": "v2"})
     with Store.open(tmp_path / "r.db", readonly=True) as store:
         (listed,) = store.recordings()

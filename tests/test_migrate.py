@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.engine.reflection import Inspector
 from sqlalchemy.pool import NullPool
 
 from recorder import migrate, resources, schema
@@ -158,6 +159,30 @@ def test_what_a_database_is(connection: Connection, make: str) -> None:
     assert found == State(empty=make == "nothing", revision=None)
     with pytest.raises(NotAStore, match="there is not a recorder store"):
         migrate.require(found, "there")
+
+
+@pytest.mark.parametrize("look", ["get_table_names", "get_view_names"])
+def test_a_database_that_becomes_a_store_while_it_is_looked_at_is_nothing_else(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, look: str
+) -> None:
+    """Another process makes the store right after the tables, or the views, of the empty database were read."""
+    real = getattr(Inspector, look)
+    made: list[str] = []
+
+    def then_made(inspector: Inspector, *how: Any, **options: Any) -> list[str]:
+        seen: list[str] = real(inspector, *how, **options)
+        if not made:
+            made.append(look)
+            with begun(engine) as other:
+                migrate.create(other)
+                other.commit()
+        return seen
+
+    monkeypatch.setattr(Inspector, look, then_made)
+    with engine.connect() as connection:
+        found = migrate.state(connection)
+    assert made
+    assert found == State(empty=False, revision=schema.REVISION)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,12 @@ from recorder.store import Store, check_store, describe_store, migrate_store
 from tests import program
 from tests.faulted import say
 from tests.killed import before
-from tests.needs import examples
+from tests.needs import NIGHTLY, examples
 from tests.older import REVISIONS, make_older
 from tests.postgres import Postgres
+
+#: A busy machine takes many times as long as an idle one for each kill: this is for what hangs.
+pytestmark = pytest.mark.timeout(7200 if NIGHTLY else 600)
 
 Figures = Callable[[str, object], None]
 

@@ -247,7 +247,8 @@ def test_other_hosts_pass_or_are_blocked(project: Project, provider: Provider, m
     monkeypatch.delenv("OPENAI_BASE_URL")
     monkeypatch.delenv("ANTHROPIC_BASE_URL")
     project.write(
-        f"import httpx\n@pytest.mark.recorder\ndef test_it():\n    httpx.post('{provider.origin}/other', json={{}})\n"
+        "import httpx\n@pytest.mark.recorder\ndef test_it():\n"
+        f"    httpx.post('{provider.origin}/other', json={{}}, timeout=30)\n"
     )
     assert project.run() == {"passed": 1}
     assert len(provider.asked) == 1
@@ -349,7 +350,8 @@ def test_hosts_may_be_added_and_a_file_may_be_named(
     monkeypatch.delenv("ANTHROPIC_BASE_URL")
     project.write(
         "import httpx2\n@pytest.mark.recorder(hosts=['127.0.0.1'], file='shared/one.jsonl')\n"
-        f"def test_it(tape):\n    httpx2.post('{provider.origin}/v1/chat/completions', json={{'model': 'm'}}).read()\n"
+        "def test_it(tape):\n"
+        f"    httpx2.post('{provider.origin}/v1/chat/completions', json={{'model': 'm'}}, timeout=30)\n"
     )
     assert project.run("--recorder=record") == {"passed": 1}
     assert (project.path / "shared" / "one.jsonl").exists()

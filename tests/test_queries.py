@@ -346,13 +346,15 @@ def test_this_process_never_opens_the_file_through_another_library(sqlite_url: s
 
 
 _WRITER: Final = """
+import itertools
 import sys
 from recorder.store import Store
 from tests.rows import made_reading, recorded
 with Store.open(sys.argv[1]) as store:
     print("ready", flush=True)
-    while True:
+    for number in itertools.count(1):
         store.put_readings([made_reading(recorded(store))])
+        print(number, flush=True)
 """
 
 
@@ -365,8 +367,10 @@ def test_a_store_is_read_while_another_process_writes_to_it(url: str) -> None:
         assert writer.stdout is not None
         try:
             assert writer.stdout.readline() == "ready\n"
-            counts = []
+            counts: list[tuple[int]] = []
             for _ in range(4):
+                while counts and int(writer.stdout.readline()) <= counts[-1][0]:
+                    pass  # however slow the writer is, there is something new to be copied
                 with contextlib.closing(queries.connect(url)) as connection:
                     lost = "SELECT count(*) FROM readings ANTI JOIN endings USING (recording_id)"
                     assert connection.execute(lost).fetchall() == [(0,)]

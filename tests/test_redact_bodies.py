@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import product
@@ -665,6 +666,12 @@ def test_what_rules_and_hooks_an_option_holds() -> None:
 # -- hooks -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook that answers is waited for: on a busy machine its thread may stand still for longer than a user would."""
+    monkeypatch.setattr(hooks, "DEADLINE", 60.0)
+
+
 def test_a_hook_names_the_texts_that_are_not_stored() -> None:
     seen = []
 
@@ -732,7 +739,6 @@ def test_a_hook_that_hangs_withholds_what_it_was_asked_and_holds_up_nothing(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a few times it is not asked any more; it is told of once. Another hook, and other payloads, go on."""
-    monkeypatch.setattr(hooks, "DEADLINE", 0.05)
     asked = []
     forever = threading.Event()
 
@@ -746,10 +752,15 @@ def test_a_hook_that_hangs_withholds_what_it_was_asked_and_holds_up_nothing(
     try:
         with caplog.at_level(logging.WARNING, "recorder"):
             assert clean('{"a":"Alice"}', redactor)[0] == '{"a":"*****"}'
+            monkeypatch.setattr(hooks, "DEADLINE", 0.05)
             for number in range(5):
                 said, found = clean(json.dumps({"secret text": f"hang {number}"}), redactor)
                 assert json.loads(said)["redacted"].strip("*") == ""
                 assert found == {"withheld": 1}
+        # Its thread may be so late that it is asked when nobody waits for the answer any more.
+        until = time.monotonic() + 30
+        while len([text for text in asked if "hang" in text]) < 3 and time.monotonic() < until:
+            time.sleep(0.002)
         assert len([text for text in asked if "hang" in text]) == 3
         assert clean('{"a":"Alice"}', redactor)[1] == {"withheld": 1}
         assert caplog.text.count("no answer within 0.05 s") == 1
@@ -775,7 +786,11 @@ def test_a_hook_is_asked_in_a_forked_child_as_well() -> None:
     assert clean('{"a":"Alice"}', redactor)[0] == '{"a":"*****"}'
     child = os.fork()
     if not child:
-        os._exit(0 if clean('{"a":"Alice"}', redactor)[0] == '{"a":"*****"}' else 1)
+        code = 1
+        try:
+            code = 0 if clean('{"a":"Alice"}', redactor)[0] == '{"a":"*****"}' else 1
+        finally:
+            os._exit(code)  # whatever is raised: the rest of the tests is the parent's
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert clean('{"a":"Alice"}', redactor)[0] == '{"a":"*****"}'
 

@@ -254,7 +254,7 @@ def proxied(path: Path) -> Published:
     made = Published(path / "recorder.db")
     with Loopback([made.answer], repeat_last=True) as server, Proxied(made.path, server.url) as proxy:
         for target in made.streams:
-            with httpx.Client() as client, client.stream("POST", proxy.url + target, json={}) as reply:
+            with httpx.Client(timeout=60) as client, client.stream("POST", proxy.url + target, json={}) as reply:
                 assert b"".join(reply.iter_raw()) == made.streams[target].path.read_bytes()
     return made
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import math
 import socket
 import sqlite3
 import time
@@ -18,7 +19,7 @@ from recorder.recording import Head, Transport
 from tests.loopback import LAST_CHUNK, Act, Loopback, Step, chunk, head, stream_head
 from tests.payloads import CHAT, compact
 from tests.proxied import Proxied
-from tests.replaying import BODY, EVENTS, Replaying, asking, hear, kept
+from tests.replaying import BODY, EVENTS, PATIENCE, Replaying, asking, hear, kept
 from tests.wired import exchange, read_reply
 
 
@@ -100,11 +101,13 @@ def test_an_answer_comes_again_byte_for_byte(name: str, tmp_path: Path) -> None:
     """Status line, headers in order and spelling, chunks, trailers, and the way the connection ends."""
     asked, script = EXACT[name]
     with Loopback([script, script]) as server:
-        first = hear(address_of(server.url), asked)
+        first = hear(address_of(server.url), asked, silent_at=math.inf)
         with Proxied(tmp_path / "recorder.db", server.url) as proxy:
-            assert hear(proxy.address, asked) == first
+            assert hear(proxy.address, asked, silent_at=math.inf) == first
     with Replaying(tmp_path / "recorder.db") as replay:
-        assert hear(replay.address, asked) == first
+        assert hear(replay.address, asked, silent_at=math.inf) == first
+    ends: dict[Step, str] = {Act.FIN: "fin", Act.RESET: "reset"}
+    assert first == (b"".join(step for step in script if isinstance(step, bytes)), ends.get(script[-1], "silence"))
 
 
 # -- what cannot be the same, and what is made of it -------------------------------------------------------------------
@@ -120,7 +123,7 @@ def test_http2_goes_out_as_chunked_http1(tmp_path: Path) -> None:
             + chunk(CHAT[1])
             + b"0\r\nx-sum: 1\r\n\r\n"
         )
-        old = hear(replay.address, asking(version=b"HTTP/1.0"))
+        old = hear(replay.address, asking(version=b"HTTP/1.0"), silent_at=math.inf)
         assert old.data.endswith(b"\r\n\r\n" + CHAT[0] + CHAT[1])
         assert old.ending == "fin"
 
@@ -143,14 +146,14 @@ def test_each_ending_has_its_like(tmp_path: Path, ending: str, begun: bool, hear
     """Silence where nobody knows what would have come; never a clean end, and never an answer of our own."""
     answered = Head(200, "OK", "HTTP/1.1", (*EVENTS, ("transfer-encoding", "chunked")))
     kept(tmp_path / "r.db", answered if begun else None, *([CHAT[0]] if begun else []), ending=ending)
-    with Replaying(tmp_path / "r.db", include_partial=True) as replay:
-        came = hear(replay.address, asking())
-    assert came.ending == heard
-    assert came.data == (
+    sent = (
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n" + chunk(CHAT[0])
         if begun
         else b""
     )
+    with Replaying(tmp_path / "r.db", include_partial=True) as replay:
+        came = hear(replay.address, asking(), silent_at=len(sent) if heard == "silence" else math.inf)
+    assert came == (sent, heard)
 
 
 def test_what_is_not_whole_is_not_chosen_unless_asked_for(tmp_path: Path) -> None:
@@ -166,7 +169,7 @@ def test_a_body_shorter_than_its_length_is_no_clean_end(tmp_path: Path) -> None:
     answered = Head(200, "OK", "HTTP/1.1", (*EVENTS, ("content-length", "5000")))
     kept(tmp_path / "r.db", answered, *CHAT, ending=Transport.CLIENT_CLOSED)
     with Replaying(tmp_path / "r.db") as replay:
-        heard = hear(replay.address, asking())
+        heard = hear(replay.address, asking(), silent_at=math.inf)
     assert heard.ending == "fin"
     assert heard.data.endswith(b"".join(CHAT))
 
@@ -178,7 +181,7 @@ def test_a_client_that_waits_for_a_hundred_gets_it_once(tmp_path: Path) -> None:
     script = (head("100 Continue"), *STREAM)
     with Loopback([script]) as server, Proxied(tmp_path / "r.db", server.url) as proxy:
         hear(proxy.address, asked)
-    with Replaying(tmp_path / "r.db") as replay, socket.create_connection(replay.address, 10) as sock:
+    with Replaying(tmp_path / "r.db") as replay, socket.create_connection(replay.address, PATIENCE) as sock:
         sock.sendall(start)
         assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         sock.sendall(BODY)
@@ -206,7 +209,7 @@ def test_a_connection_carries_one_exchange_after_another(tmp_path: Path) -> None
     answered = Head(200, "OK", "HTTP/1.1", (("content-length", "2"),))
     for text in (b"{}", b"[]"):
         kept(tmp_path / "r.db", answered, text)
-    with Replaying(tmp_path / "r.db") as replay, socket.create_connection(replay.address, 10) as sock:
+    with Replaying(tmp_path / "r.db") as replay, socket.create_connection(replay.address, PATIENCE) as sock:
         sock.sendall(asking() + asking() + asking())
         held = bytearray()
         replies = [read_reply(sock, held) for _ in range(3)]
@@ -223,14 +226,15 @@ def test_a_client_that_leaves_is_forgotten(tmp_path: Path) -> None:
     kept(tmp_path / "r.db", answered, CHAT[0], ending=Transport.TIMEOUT)
     with Replaying(tmp_path / "r.db", repeat="last") as replay:
         for _ in range(3):
-            with socket.create_connection(replay.address, 10) as sock:
+            with socket.create_connection(replay.address, PATIENCE) as sock:
                 sock.sendall(asking())
                 assert sock.recv(10) == b"HTTP/1.1 2"
-        for _ in range(200):
+        until = time.monotonic() + PATIENCE
+        while True:
             told = json.loads(
                 exchange(replay.address, b"GET /__recorder/health HTTP/1.1\r\nHost: localhost\r\n\r\n").body
             )
-            if not told["open_streams"]:
+            if not told["open_streams"] or time.monotonic() > until:
                 break
             time.sleep(0.01)
         assert told == {"status": "ok", "answered": 3, "misses": 0, "open_streams": 0}
@@ -242,9 +246,13 @@ def test_a_slow_client_holds_up_itself_alone(tmp_path: Path) -> None:
     answered = Head(200, "OK", "HTTP/1.1", (*EVENTS, ("content-length", str(1000 * len(event)))))
     kept(tmp_path / "r.db", answered, *([event] * 1000))
     with Replaying(tmp_path / "r.db", repeat="cycle") as replay:
-        with socket.create_connection(replay.address, 10) as sock:
+        with socket.create_connection(replay.address, PATIENCE) as sock:
             sock.sendall(asking())
-            time.sleep(0.3)
+            until = time.monotonic() + PATIENCE
+            while not replay.call(lambda: max(map(_unsent, replay.service.server._connections), default=0)):
+                assert time.monotonic() < until, "nothing waits for the client, who reads nothing"
+                time.sleep(0.01)
+            time.sleep(0.3)  # time enough to put it all there, did it not wait
             buffered = replay.call(lambda: max(map(_unsent, replay.service.server._connections)))
             assert 0 < buffered < 2 << 20
             assert exchange(replay.address, b"GET /__recorder/health HTTP/1.1\r\nHost: localhost\r\n\r\n").status == 200
@@ -273,7 +281,7 @@ def test_a_recording_that_is_damaged_further_on_is_broken_off(tmp_path: Path) ->
     kept(tmp_path / "r.db", answered, *pieces)
     damage(tmp_path / "r.db", 2900)
     with Replaying(tmp_path / "r.db") as replay:
-        heard = hear(replay.address, asking())
+        heard = hear(replay.address, asking(), silent_at=math.inf)
         assert heard.ending == "reset"
         assert len(heard.data) > 1000 * 500
         assert not heard.data.endswith(LAST_CHUNK)

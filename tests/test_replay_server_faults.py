@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,7 @@ def test_a_fault_behind_the_end_never_happens(tmp_path: Path) -> None:
 def test_without_a_place_it_happens_before_the_head(tmp_path: Path, fault: str, ending: str) -> None:
     kept(tmp_path / "r.db", ANSWERED, *CHAT)
     with Replaying(tmp_path / "r.db", faults=(fault,)) as replay:
-        heard = hear(replay.address, asking())
+        heard = hear(replay.address, asking(), silent_at=0 if fault == "stall" else math.inf)
     assert (heard.data, heard.ending) == (b"", ending)
 
 
@@ -138,11 +139,13 @@ def test_a_stall_with_a_time_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_stall_without_a_time_lasts(tmp_path: Path) -> None:
+    """It stands still where a cut would end it."""
     kept(tmp_path / "r.db", ANSWERED, *CHAT)
-    with Replaying(tmp_path / "r.db", faults=("stall@event=2",)) as replay:
-        heard = hear(replay.address, asking())
-    assert body_of(heard.data) == (b"".join(CHAT[:2]), False)
-    assert heard.ending == "silence"
+    faults = ("cut@event=2,request=1", "stall@event=2,request=2")
+    with Replaying(tmp_path / "r.db", faults=faults, repeat="last") as replay:
+        cut = hear(replay.address, asking(), silent_at=math.inf)
+        assert body_of(cut.data) == (b"".join(CHAT[:2]), False)
+        assert hear(replay.address, asking(), silent_at=len(cut.data)) == (cut.data, "silence")
 
 
 @pytest.mark.parametrize("number", [1, 2, len(CHAT)])

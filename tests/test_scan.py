@@ -170,7 +170,7 @@ def test_what_is_inside_an_encoded_answer_is_found(store: Store, stream: bool) -
     assert only(store).found == {"answer": {"provider_key": 1}}
 
 
-@pytest.mark.parametrize("coding", ["utf-8", "gzip"])
+@pytest.mark.parametrize("coding", ["utf-8", "base64", "gzip"])
 def test_what_is_plain_under_the_name_of_a_coding_is_found(store: Store, coding: str) -> None:
     """A recorder of that day stored it as it came."""
     headers: HeaderList = (("content-type", "application/json"), ("content-encoding", coding))

@@ -16,6 +16,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -26,12 +27,16 @@ import pytest
 
 import recorder
 from recorder.handle import Handle
+from recorder.redact import hooks
 from recorder.store import RunFilter, Store
 from tests.command import invoke
 from tests.loopback import LAST_CHUNK, Act, Loopback, Refused, Request, Step, chunk, head, stream_head
 from tests.needs import ROOT
 from tests.postgres import Postgres, binaries
 from tests.test_redact import CREDENTIAL_URLS, QUERY_NAMES, REQUEST_HEADERS, RESPONSE_HEADERS
+
+#: Seconds that an answer may take: never to be reached, however busy the machine is.
+PATIENCE: Final = 60.0
 
 #: Response headers that hold URLs; where the URL stands in their values.
 URL_HEADERS: Final = {
@@ -112,7 +117,7 @@ class Traffic:
 
     def client(self, **options: object) -> httpx.Client:
         """A recorded client that sees no proxy of the environment."""
-        return self._handle.instrument(httpx.Client(**options))  # type: ignore[arg-type]
+        return self._handle.instrument(httpx.Client(timeout=PATIENCE, **options))  # type: ignore[arg-type]
 
     def send(self, client: httpx.Client, url: str, **options: object) -> None:
         """One request, whatever comes of it."""
@@ -233,7 +238,13 @@ def found_in(canaries: Canaries, contents: Mapping[str, bytes]) -> list[str]:
 
 def files(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = {}
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in names):
+            with contextlib.suppress(FileNotFoundError):  # what a running server removes meanwhile holds nothing more
+                if path.is_file():
+                    found[str(path.relative_to(folder))] = path.read_bytes()
+    return found
 
 
 _COPY: Final = """
@@ -428,7 +439,7 @@ def test_no_credential_in_a_body_is_stored_and_what_is_stored_still_answers(
     bodies = Bodies()
     handle = recorder.open(path)
     with Loopback([bodies.answer], repeat_last=True) as server:
-        client = handle.instrument(httpx.Client())
+        client = handle.instrument(httpx.Client(timeout=PATIENCE))
         note = f"sk-proj-{bodies.canaries('tag')}"
         with client, recorder.context(tags={"note": note}, session=f"s sk-proj-{bodies.canaries('session')}"):
             sent = bodies.send(client, server.url)
@@ -501,6 +512,7 @@ def test_what_a_user_adds_is_withheld_from_the_store_and_matches_all_the_same(
 ) -> None:
     """Rules of the environment and of `open`, a hook that fails now and then: each request is answered all the same."""
     monkeypatch.setenv("RECORDER_REDACT", "body.metadata.email")
+    monkeypatch.setattr(hooks, "DEADLINE", PATIENCE)
     named = []
 
     def hook(text: str, place: str) -> list[str]:
@@ -519,7 +531,7 @@ def test_what_a_user_adds_is_withheld_from_the_store_and_matches_all_the_same(
         b'{"said":"Alice E123456","n":123}',
     ]
     with Loopback([answer], repeat_last=True) as server:
-        with handle.instrument(httpx.Client()) as client:
+        with handle.instrument(httpx.Client(timeout=PATIENCE)) as client:
             for body in bodies:
                 assert client.post(server.url, json=body).json() == {"said": "Alice E123456", "n": 123}
         assert handle.flush(30)
@@ -544,8 +556,12 @@ def test_the_stores_own_password_is_in_no_message(caplog: pytest.LogCaptureFixtu
         address = nowhere.url.removeprefix("http://")
         url = f"postgresql://me:{canaries('password')}@{address}/db?sslpassword={canaries('sslpassword')}"
         handle = recorder.open(url)
-        with handle.instrument(httpx.Client()) as client:
+        with handle.instrument(httpx.Client(timeout=PATIENCE)) as client:
             assert client.get(server.url).status_code == 200
+        until = time.monotonic() + PATIENCE
+        while not any(address in said for said in _ours(list(caplog.records))):
+            assert time.monotonic() < until, "nobody is told that the store cannot be reached"
+            time.sleep(0.01)
         assert not handle.flush(0.5)
         told = {"failing": str(handle.stats.failing).encode()}
         assert not handle.close(0.5)

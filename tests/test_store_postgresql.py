@@ -26,6 +26,7 @@ from recorder.errors import (
 from recorder.recording import uuid7
 from recorder.schema import leases
 from recorder.store import Append, Store, check_store, describe_store, migrate_store, postgresql
+from tests.faulted import child
 from tests.needs import examples, need
 from tests.postgres import Postgres, binaries
 from tests.rows import opened, positions, recorded, rows_of
@@ -367,14 +368,11 @@ def test_a_lease_runs_out_and_can_be_renewed(store: Store, monkeypatch: pytest.M
 def test_a_forked_child_leaves_the_parents_session_alone(store: Store) -> None:
     """Also when it ends as Python processes end, with every object collected."""
     recorded(store)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        with contextlib.suppress(BaseException):
-            recorded(store)
-            store.close()
-            code = 0
-        os._exit(code)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def act() -> None:
+        recorded(store)
+        store.close()
+
+    assert os.waitpid(child(act), 0)[1] == 0
     recorded(store)
     assert len(store.recordings()) == 3

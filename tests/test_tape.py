@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["tests.plugged"]
 
+#: Seconds that a client or a wait may take: never to be reached, and above what a busy machine may need.
+PATIENCE = 30.0
+
 
 def body(prompt: str = "Hi", **more: Any) -> dict[str, Any]:
     return {"model": "gpt-4.1-mini", "stream": True, "messages": [{"role": "user", "content": prompt}], **more}
@@ -45,7 +48,7 @@ def body(prompt: str = "Hi", **more: Any) -> dict[str, Any]:
 
 def post(provider: Provider, asked: dict[str, Any], **options: Any) -> bytes:
     """What an httpx client gets."""
-    with httpx.Client() as client:
+    with httpx.Client(timeout=PATIENCE) as client:
         return client.post(f"{provider.origin}/v1/chat/completions", json=asked, **options).content
 
 
@@ -106,7 +109,7 @@ def test_a_run_that_is_asked_for_twice_has_its_own_answers_each_time(path: Path,
     }
 
     def calls() -> list[bytes]:
-        with httpx.Client() as client:
+        with httpx.Client(timeout=PATIENCE) as client:
             asked = (run, outputs, chats, run, outputs, chats)
             return [client.post(f"{provider.origin}/v1/{name}", json=bodies[name]).content for name in asked]
 
@@ -122,7 +125,7 @@ def test_the_tapes_server_and_its_clients_share_the_repeats(path: Path, provider
     provider.say = ["one", "two"]
     with recorder.replaying(path, mode="record"):
         one, two = post(provider, body()), post(provider, body())
-    with recorder.replaying(path) as tape, httpx.Client() as other:
+    with recorder.replaying(path) as tape, httpx.Client(timeout=PATIENCE) as other:
         assert post(provider, body()) == one
         assert other.post(f"{tape.env['OPENAI_BASE_URL']}/chat/completions", json=body()).content == two
 
@@ -156,11 +159,11 @@ def test_what_is_recorded_streams_while_it_is_recorded(path: Path, provider: Pro
 
     def pieces(asked: object) -> Any:
         yield b"data: 1\n\n"
-        assert seen.wait(10)
+        assert seen.wait(PATIENCE)
         yield b"data: 2\n\n"
 
     provider.answer = pieces
-    with recorder.replaying(path, mode="record"), httpx.Client() as client:
+    with recorder.replaying(path, mode="record"), httpx.Client(timeout=PATIENCE) as client:
         with client.stream("POST", f"{provider.origin}/v1/chat/completions", json=body()) as response:
             chunks = response.iter_raw()
             assert next(chunks) == b"data: 1\n\n"
@@ -170,7 +173,7 @@ def test_what_is_recorded_streams_while_it_is_recorded(path: Path, provider: Pro
 
 def test_eight_calls_are_recorded_at_once(path: Path, provider: Provider) -> None:
     """None waits for another to be recorded: the provider answers when all eight are there."""
-    there = threading.Barrier(8, timeout=20)
+    there = threading.Barrier(8, timeout=PATIENCE)
 
     def pieces(asked: object) -> Any:
         there.wait()
@@ -197,7 +200,7 @@ def test_a_body_can_be_read_in_every_way(path: Path, provider: Provider, module:
     """While it is recorded and when it is replayed alike."""
 
     def call() -> bytes:
-        with module.Client() as client:
+        with module.Client(timeout=PATIENCE) as client:
             with client.stream("POST", f"{provider.origin}/v1/chat/completions", json=body()) as response:
                 answer: bytes = READS[read](response)
                 return answer
@@ -210,7 +213,7 @@ def test_a_body_can_be_read_in_every_way(path: Path, provider: Provider, module:
 
 
 def chunks_of(provider: Provider) -> list[bytes]:
-    with httpx.Client() as client:
+    with httpx.Client(timeout=PATIENCE) as client:
         with client.stream("POST", f"{provider.origin}/v1/chat/completions", json=body()) as response:
             return list(response.iter_raw())
 
@@ -236,7 +239,7 @@ def test_a_stream_that_died_dies_again_at_the_same_byte(path: Path, provider: Pr
     seen = []
     for mode in ("record", "replay"):
         got: list[bytes] = []
-        with recorder.replaying(path, mode=mode), httpx.Client() as client:
+        with recorder.replaying(path, mode=mode), httpx.Client(timeout=PATIENCE) as client:
             with pytest.raises(httpx.HTTPError) as raised:
                 with client.stream("POST", f"{provider.origin}/v1/chat/completions", json=body()) as response:
                     got += response.iter_raw()
@@ -252,7 +255,7 @@ def test_a_client_that_leaves_leaves_again(path: Path, provider: Provider) -> No
 
     def leave(after: int) -> list[bytes]:
         got = []
-        with httpx.Client() as client:
+        with httpx.Client(timeout=PATIENCE) as client:
             with client.stream("POST", f"{provider.origin}/v1/chat/completions", json=body()) as response:
                 for chunk in response.iter_raw():
                     got.append(chunk)
@@ -277,17 +280,17 @@ async def _aiohttp(url: str) -> bytes:
 
 
 async def _httpx_async(module: Any, url: str) -> bytes:
-    async with module.AsyncClient() as client:
+    async with module.AsyncClient(timeout=PATIENCE) as client:
         answer: bytes = (await client.post(url, json=body())).content
         return answer
 
 
 CALLS: dict[str, Any] = {
-    "httpx": lambda url: httpx.post(url, json=body()).content,
-    "httpx2": lambda url: httpx2.post(url, json=body()).content,
+    "httpx": lambda url: httpx.post(url, json=body(), timeout=PATIENCE).content,
+    "httpx2": lambda url: httpx2.post(url, json=body(), timeout=PATIENCE).content,
     "httpx-async": lambda url: asyncio.run(_httpx_async(httpx, url)),
     "httpx2-async": lambda url: asyncio.run(_httpx_async(httpx2, url)),
-    "requests": lambda url: requests.post(url, json=body(), timeout=10).content,
+    "requests": lambda url: requests.post(url, json=body(), timeout=PATIENCE).content,
     "aiohttp": lambda url: asyncio.run(_aiohttp(url)),
 }
 
@@ -331,7 +334,7 @@ def test_an_assistants_run_is_one_run_over_its_exchanges(path: Path, monkeypatch
     """What it asked tools for, and how it went on with their outputs."""
 
     def calls(base: str) -> None:
-        with httpx2.Client(base_url=base) as client:
+        with httpx2.Client(base_url=base, timeout=PATIENCE) as client:
             begun = client.post(
                 "/v1/threads/thread_1/runs", json={"assistant_id": ASSISTANTS["order-desk"], "stream": True}
             ).text
@@ -357,7 +360,7 @@ def test_three_processes_record_into_one_store_and_a_suite_replays_all(tmp_path:
     code = (
         "import httpx, recorder, sys\n"
         "with recorder.open(sys.argv[1], strict=True) as tape:\n"
-        "    client = tape.instrument(httpx.Client())\n"
+        "    client = tape.instrument(httpx.Client(timeout=30))\n"
         "    for number in range(5):\n"
         "        said = [{'role': 'user', 'content': sys.argv[3] + str(number)}]\n"
         "        asked = {'model': 'm', 'stream': True, 'messages': said}\n"
@@ -380,7 +383,7 @@ def test_what_an_sdk_tells_of_itself_is_on_no_tape(path: Path, provider: Provide
     """openai-agents uploads its traces whenever it likes: nobody records them, no test that runs then misses."""
 
     def upload() -> httpx.Response:
-        return httpx.post(f"{provider.origin}/v1/traces/ingest", json={"data": []})
+        return httpx.post(f"{provider.origin}/v1/traces/ingest", json={"data": []}, timeout=PATIENCE)
 
     for mode in ("record", "new"):
         with recorder.replaying(path, mode=mode) as tape:
@@ -496,7 +499,7 @@ def test_a_process_that_is_killed_leaves_the_tape_as_it_was(path: Path, provider
     before = path.read_bytes()
     code = (
         "import httpx, os, recorder, sys\n"
-        "with recorder.replaying(sys.argv[1], mode='record'), httpx.Client() as client:\n"
+        "with recorder.replaying(sys.argv[1], mode='record'), httpx.Client(timeout=30) as client:\n"
         "    asked = {'model': 'm', 'stream': True, 'messages': []}\n"
         "    with client.stream('POST', sys.argv[2] + '/v1/chat/completions', json=asked) as response:\n"
         "        next(response.iter_raw())\n"
@@ -525,7 +528,7 @@ def test_a_tape_is_not_much_larger_than_what_came_and_can_be_asked_in_sql(path: 
 def test_a_stream_left_open_is_told(path: Path, provider: Provider) -> None:
     provider.answer = [b"data: 1\n\n", 2.0, b"data: 2\n\n"]
     tape = recorder.replaying(path, mode="record").start()
-    with httpx.Client() as client:
+    with httpx.Client(timeout=PATIENCE) as client:
         asked = client.build_request("POST", f"{provider.origin}/v1/chat/completions", json=body())
         left = client.send(asked, stream=True)
         tape.stop()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import gzip
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from hashlib import sha256
@@ -26,6 +27,7 @@ from recorder.transport.faults import rebuild
 from tests.clients import EVERY, READS, Kind, Seen, fetch
 from tests.instrumented import ending, head_of, recordings
 from tests.loopback import (
+    PATIENCE,
     Act,
     H2Act,
     Headers,
@@ -249,9 +251,25 @@ FAILURES: dict[str, tuple[list[Step], dict[str, Any], str, str]] = {
     "early-end": ([stream_head(), chunk(CHAT[0]), Act.FIN], {}, "protocol_error", "RemoteProtocolError"),
     "no-answer": ([Act.FIN], {}, "protocol_error", "RemoteProtocolError"),
     "no-http": ([b"SSH-2.0-none\r\n\r\n", Act.FIN], {}, "protocol_error", "RemoteProtocolError"),
-    "stall": ([stream_head(), chunk(CHAT[0]), Act.HOLD], {"timeout": 0.2}, "timeout", "ReadTimeout"),
-    "stall-before-head": ([Act.HOLD], {"timeout": 0.2}, "timeout", "ReadTimeout"),
+    "stall": ([stream_head() + chunk(CHAT[0]), Act.HOLD], {}, "timeout", "ReadTimeout"),
+    "stall-before-head": ([Act.HOLD], {"timeout": (PATIENCE, 0.2, PATIENCE, PATIENCE)}, "timeout", "ReadTimeout"),
 }
+
+
+def _client(kind: Kind, failure: str) -> Any:
+    """A client for this failure. One that is to lose its patience in the body waits for the head as long as it takes:
+    what is sent, and seen, before the silence must not depend on how busy the machine is.
+    """
+
+    def hurry(response: Any) -> None:
+        response.request.extensions["timeout"]["read"] = 0.2
+
+    async def hurry_async(response: Any) -> None:
+        hurry(response)
+
+    if failure != "stall":
+        return kind.client()
+    return kind.client(event_hooks={"response": [hurry if kind.mode == "sync" else hurry_async]})
 
 
 @every_kind
@@ -260,8 +278,10 @@ def test_a_failure_is_recorded_and_replayed_as_the_same_exception(handle: Handle
     """Class, message and cause, after the same bytes; below the cause there is no socket in a replay."""
     script, options, expected, name = FAILURES[failure]
     with Loopback([script], repeat_last=True) as server:
-        bare = fetch(kind, kind.client(), server.url, json=BODY, **options)
-        assert fetch(kind, handle.instrument(kind.client()), server.url, json=BODY, **options) == bare
+        bare = fetch(kind, _client(kind, failure), server.url, json=BODY, **options)
+        assert fetch(kind, handle.instrument(_client(kind, failure)), server.url, json=BODY, **options) == bare
+    sent = b"".join(step for step in script if isinstance(step, bytes))
+    assert bare.pieces == ((CHAT[0],) if CHAT[0] in sent else ())
     assert bare.failure[0][0] == f"{kind.module.__name__}.{name}"
     (recording,) = recordings(handle)
     assert ending(recording).ending == expected
@@ -285,7 +305,15 @@ def test_a_refused_connection_is_recorded_without_a_head(handle: Handle, kind: K
 
 
 @every_kind
-def test_an_unknown_scheme_and_an_unknown_host_are_connect_errors(handle: Handle, kind: Kind) -> None:
+def test_an_unknown_scheme_and_an_unknown_host_are_connect_errors(
+    handle: Handle, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name is unknown at once: how long the machine's own resolver takes to say so is its affair."""
+
+    def unknown(*asked: Any, **options: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     urls = ("nothing://example.test/", "http://no-such-host.invalid/")
     seen = [fetch(kind, handle.instrument(kind.client()), url, method="GET") for url in urls]
     assert [one.failure[0][0].rpartition(".")[2] for one in seen] == ["UnsupportedProtocol", "ConnectError"]
@@ -732,7 +760,7 @@ def test_what_one_library_recorded_the_other_replays(handle: Handle, kind: Kind)
 def test_a_miss_is_raised_at_once_and_reaches_no_network(handle: Handle, kind: Kind) -> None:
     with Loopback([stream_script(STREAM)]) as server:
         fetch(kind, handle.instrument(kind.client()), server.url, json=BODY)
-        handle.flush()
+        assert handle.flush(PATIENCE)
         other = replayed(handle, kind, server.url, json={**BODY, "model": "gpt-5"})
         assert len(server.requests) == 1
     assert other.status is None
@@ -771,7 +799,7 @@ def test_a_recording_whose_client_left_ends_in_an_error_for_one_that_stays(
                     await _leave_async(client, server.url, "close")
 
             asyncio.run(run())
-    handle.flush()
+    assert handle.flush(PATIENCE)
     seen = replayed(handle, kind, server.url)
     assert seen.pieces == (CHAT[0],)
     assert seen.failure[0][0] == f"{kind.module.__name__}.ReadError"
@@ -786,15 +814,17 @@ def test_a_replay_leaves_time_to_be_cancelled_where_its_client_was(handle: Handl
             got: list[bytes] = []
             async with client:
                 try:
-                    async with asyncio.timeout(0.3), client.stream("POST", server.url) as response:
+                    async with asyncio.timeout(None) as limit, client.stream("POST", server.url) as response:
                         async for piece in response.aiter_raw():
-                            got.append(piece)  # noqa: PERF401 (what came before the deadline)
+                            got.append(piece)
+                            # From here on: a busy machine may take any time for the piece itself.
+                            limit.reschedule(asyncio.get_running_loop().time() + 0.3)
                 except TimeoutError:
                     return f"{len(got)} pieces, then the deadline"
             return f"{len(got)} pieces"
 
         first = asyncio.run(run(handle.instrument(httpx2.AsyncClient())))
-    handle.flush()
+    assert handle.flush(PATIENCE)
     with handle.replay(include_partial=True) as replay:
         assert asyncio.run(run(replay.instrument(httpx2.AsyncClient()))) == first == "1 pieces, then the deadline"
 
@@ -802,7 +832,7 @@ def test_a_replay_leaves_time_to_be_cancelled_where_its_client_was(handle: Handl
 def test_others_run_while_a_replay_gives_what_is_due_already(handle: Handle) -> None:
     with Loopback([stream_script(STREAM * 20, cuts=range(10, 5000, 10))]) as server:
         asyncio.run(_drain(handle.instrument(httpx2.AsyncClient()), server.url))
-    handle.flush()
+    assert handle.flush(PATIENCE)
     turns = 0
 
     async def count() -> None:
@@ -833,7 +863,7 @@ def test_a_replay_is_paced_by_deadlines_and_gives_the_same_pieces(handle: Handle
     with Loopback([script], repeat_last=True) as server:
         bare = fetch(kind, kind.client(), server.url)
         fetch(kind, handle.instrument(kind.client()), server.url)
-    handle.flush()
+    assert handle.flush(PATIENCE)
     with handle.replay(pace="x2") as replay:
         assert fetch(kind, replay.instrument(kind.client()), server.url) == bare
     with handle.replay(chunks="joined") as replay:
@@ -846,7 +876,7 @@ def test_a_replay_transport_serves_a_client_that_is_built_with_it(handle: Handle
     with Loopback([stream_script(STREAM, cuts=CUTS)], repeat_last=True) as server:
         bare = fetch(kind, kind.client(), server.url)
         fetch(kind, handle.instrument(kind.client()), server.url)
-    handle.flush()
+    assert handle.flush(PATIENCE)
     with handle.replay() as replay:
         made = replay.transport if kind.mode == "sync" else replay.async_transport
         assert fetch(kind, kind.client(transport=made(module=kind.module)), server.url) == bare
@@ -859,7 +889,7 @@ def test_a_streamed_request_is_matched_by_its_bytes(handle: Handle, kind: Kind) 
 
     with Loopback([stream_script(STREAM)]) as server:
         bare = fetch(kind, handle.instrument(kind.client()), server.url, content=content())
-    handle.flush()
+    assert handle.flush(PATIENCE)
     assert replayed(handle, kind, server.url, content=content()) == bare
 
 
@@ -868,7 +898,7 @@ def test_the_writers_death_ends_a_replay_in_an_error(handle: Handle, tmp_path: P
     with Loopback([HOLD]) as server, handle.instrument(httpx2.Client()) as client:
         with client.stream("POST", server.url) as response:
             next(response.iter_raw())
-            handle._shut(5)
+            assert handle._shut(PATIENCE)
     with recorder.open(tmp_path / "store.db") as later, later.replay(include_partial=True) as replay:
         seen = fetch(EVERY[2], replay.instrument(httpx2.Client()), server.url)
     assert seen.pieces == (CHAT[0],)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import threading
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import aiohttp
@@ -11,7 +12,18 @@ import pytest
 
 from recorder.handle import Handle
 from tests.instrumented import ending, recordings
-from tests.loopback import LAST_CHUNK, Act, Loopback, chunk, head, stream_head, stream_script
+from tests.loopback import (
+    LAST_CHUNK,
+    PATIENCE,
+    Act,
+    Loopback,
+    Request,
+    Step,
+    chunk,
+    head,
+    stream_head,
+    stream_script,
+)
 from tests.payloads import CHAT
 
 pytest_plugins = ("tests.instrumented",)
@@ -214,7 +226,10 @@ async def _cancel(response: aiohttp.ClientResponse) -> None:
             await response.content.read()
 
     task = asyncio.create_task(read())
-    await asyncio.sleep(0.02)
+    async with asyncio.timeout(PATIENCE):
+        while not response.content.total_bytes:
+            await asyncio.sleep(0.005)
+    await asyncio.sleep(0.02)  # what came is read in the next turn of the loop; then it waits for more
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -243,11 +258,24 @@ def test_a_client_that_leaves_is_recorded_as_such_and_missed_by_the_upstream(
 def test_a_replay_is_paced_when_it_is_asked_to_be(handle: Handle) -> None:
     """The pieces are those that came, whatever the pace; others run meanwhile."""
 
-    async def calls(session: aiohttp.ClientSession) -> list[bytes]:
-        async with session.get(server.url) as response:
-            return [piece async for piece in response.content.iter_any()]
+    taken = threading.Semaphore(0)
 
-    script: list[Any] = [stream_head(), chunk(CHAT[0]), 0.05, chunk(CHAT[1]), 0.05, LAST_CHUNK]
+    async def calls(session: aiohttp.ClientSession) -> list[bytes]:
+        pieces = []
+        async with session.get(server.url) as response:
+            async for piece in response.content.iter_any():
+                pieces.append(piece)
+                taken.release()
+        return pieces
+
+    def script(_: Request) -> Iterator[Step]:
+        yield stream_head()
+        for part in CHAT[:2]:
+            yield chunk(part)
+            assert taken.acquire(timeout=PATIENCE)  # else a client that is late takes two for one
+            yield 0.05
+        yield LAST_CHUNK
+
     with Loopback([script]) as server:
         assert run(calls, handle.instrument) == list(CHAT[:2])
     recordings(handle)

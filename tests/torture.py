@@ -12,8 +12,10 @@ import asyncio
 import contextlib
 import gc
 import hashlib
+import itertools
 import json
 import re
+import time
 import warnings
 from collections.abc import AsyncIterable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,7 +27,7 @@ import openai
 import pytest
 
 from tests import scenarios_answers, scenarios_calls, scenarios_wire
-from tests.loopback import Loopback, Refused
+from tests.loopback import PATIENCE, Act, Loopback, Refused
 from tests.scenario import Call, Mode, Scenario
 
 __all__ = ["SCENARIOS", "Head", "Outcome", "Raised", "direct", "drive", "named"]
@@ -33,7 +35,10 @@ __all__ = ["SCENARIOS", "Head", "Outcome", "Raised", "direct", "drive", "named"]
 SCENARIOS: tuple[Scenario, ...] = tuple(
     scenario for module in (scenarios_wire, scenarios_answers, scenarios_calls) for scenario in module.listed.scenarios
 )
-DEADLINE = 0.3  # seconds from the last event that is taken, for calls that are left by a deadline
+#: Seconds from the last event that is taken (or from the request, where none is), for calls left by a deadline.
+DEADLINE = 0.3
+#: Seconds that a client waits for what does come, however slow the machine is; a scenario's own limit is for silence.
+COMES = 30.0
 LONGEST = 400  # characters of a canonical value kept as they are; longer ones become length and digest
 
 Instrument = Callable[[Any], object]
@@ -109,7 +114,7 @@ def drive(
     came and whether it noticed that the client left.
     """
     loopback = server if isinstance(server, Loopback) else None
-    seen = _Seen()
+    seen = _Seen(scenario)
     # The Assistants methods are deprecated; the retry delays are the SDK's own, made short.
     with warnings.catch_warnings(), _quick_retries():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -117,7 +122,15 @@ def drive(
             _drive_sync(scenario, base_url, instrument, loopback, seen)
         else:
             asyncio.run(_drive_async(scenario, base_url, instrument, loopback, seen))
+    if loopback:
+        _until(lambda: len(loopback.requests) >= seen.requests)  # one whose client has given up is read all the same
     return seen.outcome(len(loopback.requests) if loopback else None)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 @contextlib.contextmanager
@@ -139,6 +152,7 @@ class Left(Exception):
 class _Seen:
     """The notes taken while a scenario runs."""
 
+    scenario: Scenario
     events: list[tuple[str, str]] = field(default_factory=list)
     heads: list[Head] = field(default_factory=list)
     requests: int = 0
@@ -153,10 +167,17 @@ class _Seen:
     def event(self, value: object) -> None:
         self.events.append((type(value).__name__, canonical(value)))
 
-    def asked(self, _: object) -> None:
+    def asked(self, request: Any) -> None:
+        """The client is about to send. Only an answer that never begins is waited for as long as the scenario says."""
+        answer = self.scenario.answers[self.requests] if self.requests < len(self.scenario.answers) else ()
+        silent = not callable(answer) and answer[:1] == (Act.HOLD,)
+        limits = request.extensions["timeout"]
+        limits |= dict.fromkeys(limits, COMES) | {"read": self.scenario.timeout if silent else COMES}
         self.requests += 1
 
     def head(self, response: Any) -> None:
+        """The answer has begun; what falls silent now is waited for as long as the scenario says."""
+        response.request.extensions["timeout"]["read"] = self.scenario.timeout
         version, reason = (response.extensions.get(name, b"") for name in ("http_version", "reason_phrase"))
         headers = tuple((_text(name), _text(value)) for name, value in response.headers.raw)
         self.heads.append(Head(_text(version), response.status_code, _text(reason), headers))
@@ -323,31 +344,41 @@ async def _drive_async(
             instrument(client)
         for call in scenario.made_calls:
             try:
-                await _left_or_finished(client, call, seen)
+                await _left_or_finished(client, call, seen, server)
             except (Exception, asyncio.CancelledError) as error:
                 seen.failed(error)
             if call.leave == "drop":
-                await _forget()
+                await _forget(server)
             if call.leave and server and not http2:
                 seen.noticed = await asyncio.to_thread(server.wait_gone)
             if seen.error:
                 break
 
 
-async def _forget() -> None:
+async def _forget(server: Loopback | None) -> None:
     """Let the garbage collector find dropped generators: each one it closes lets go of the next."""
-    for _ in range(4):
+    deadline = time.monotonic() + PATIENCE
+    for number in itertools.count(1):
         gc.collect()
         await asyncio.sleep(0.01)
+        if number >= 4 and (server is None or server.wait_gone(0) or time.monotonic() > deadline):
+            return
 
 
-async def _left_or_finished(client: Any, call: Call, seen: _Seen) -> None:
+async def _left_or_finished(client: Any, call: Call, seen: _Seen, server: Loopback | None) -> None:
     if call.leave == "deadline":
         clock = asyncio.get_running_loop().time
         async with asyncio.timeout(None) as limit:
-            if call.take is None:
+
+            def count_down() -> None:
                 limit.reschedule(clock() + DEADLINE)
-            await _call_async(client, call, seen, lambda: limit.reschedule(clock() + DEADLINE))
+
+            waits = asyncio.create_task(_when_asked(seen, server, count_down)) if call.take is None else None
+            try:
+                await _call_async(client, call, seen, count_down)
+            finally:
+                if waits:
+                    waits.cancel()
     elif call.leave == "cancel":
         reached = asyncio.Event()
         task = asyncio.create_task(_call_async(client, call, seen, reached.set))
@@ -356,6 +387,18 @@ async def _left_or_finished(client: Any, call: Call, seen: _Seen) -> None:
         await task
     else:
         await _call_async(client, call, seen)
+
+
+async def _when_asked(seen: _Seen, server: Loopback | None, reached: Callable[[], None]) -> None:
+    """Say so once the request is there: with the server, where there is one."""
+
+    def count() -> int:
+        return len(server.requests) if server else seen.requests
+
+    before = count()
+    while count() == before:
+        await asyncio.sleep(0.005)
+    reached()
 
 
 async def _call_async(client: Any, call: Call, seen: _Seen, reached: Callable[[], None] | None = None) -> None:

@@ -115,7 +115,7 @@ def read_reply(sock: socket.socket, held: bytearray | None = None) -> Reply | No
 
 
 def talk(address: tuple[str, int], data: bytes, *, pieces: int = 1) -> tuple[list[Reply], bool]:
-    """Send these bytes, and read until the server closes or is silent; the replies, and whether it closed."""
+    """Send these bytes, and read until the server closes, which is waited for; the replies, and whether it closed."""
     with socket.create_connection(address, PATIENCE) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         size = max(1, -(-len(data) // pieces))
@@ -124,7 +124,6 @@ def talk(address: tuple[str, int], data: bytes, *, pieces: int = 1) -> tuple[lis
                 sock.sendall(data[start : start + size])
         replies: list[Reply] = []
         held = bytearray()
-        sock.settimeout(0.25 if replies else PATIENCE)
         while True:
             try:
                 reply = read_reply(sock, held)
@@ -135,7 +134,6 @@ def talk(address: tuple[str, int], data: bytes, *, pieces: int = 1) -> tuple[lis
             if reply is None:
                 return replies, True
             replies.append(reply)
-            sock.settimeout(0.1)
 
 
 def exchange(address: tuple[str, int], data: bytes) -> Reply:

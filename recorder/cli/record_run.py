@@ -18,7 +18,7 @@ from recorder.wire import loop_factory, server_context
 
 from .output import count, several, span, table
 from .record_deck import Deck
-from .serving import Life, announce, listening_on, raise_file_limit, say, settle, url_of
+from .serving import CAUGHT, Life, announce, listening_on, raise_file_limit, say, settle, signals_given_back, url_of
 
 __all__ = ["Plan", "run"]
 
@@ -45,9 +45,10 @@ class Plan:
 def run(plan: Plan) -> int:
     """Do it; gives the exit code."""
     raise_file_limit()
-    if plan.workers > 1:
-        return _workers(plan)
-    return _one(plan, lambda address: _listening(plan, address), reuse_port=False)
+    with signals_given_back():
+        if plan.workers > 1:
+            return _workers(plan)
+        return _one(plan, lambda address: _listening(plan, address), reuse_port=False)
 
 
 def _one(plan: Plan, listening: Callable[[tuple[str, int]], None], *, reuse_port: bool) -> int:
@@ -78,12 +79,10 @@ def _patience() -> Iterator[None]:
             os._exit(130)
         say("writing what was recorded; a moment")
 
-    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with signals_given_back():
+        for number in CAUGHT:
+            signal.signal(number, hear)
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _listening(plan: Plan, address: tuple[str, int]) -> None:
@@ -141,7 +140,7 @@ class _Crew:
         self._ready, self._tell = os.pipe()
 
     def work(self) -> int:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in CAUGHT:
             signal.signal(number, self._pass_on)
         for worker in range(self._plan.workers):
             self._hire(worker)
@@ -169,7 +168,7 @@ class _Crew:
             return
         code = 4
         try:
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in CAUGHT:
                 signal.signal(number, signal.SIG_DFL)
             plan = self._plan
             own = Plan(plan.settings, plan.store, plan.routes, plan.proxy, self._address[0], self._address[1], plan.tls)

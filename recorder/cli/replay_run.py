@@ -11,7 +11,7 @@ from recorder.replay_server import Faults, Mounts, Service, Settings
 from recorder.transport.sdks import NO_KEY, absent_keys
 from recorder.wire import loop_factory, server_context
 
-from .serving import Life, announce, listening_on, raise_file_limit, say, settle, url_of
+from .serving import Life, announce, listening_on, raise_file_limit, say, settle, signals_given_back, url_of
 
 __all__ = ["Plan", "run"]
 
@@ -34,7 +34,7 @@ class Plan:
 def run(plan: Plan) -> int:
     """Do it; gives the exit code."""
     raise_file_limit()
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with signals_given_back(), asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_live(plan))
 
 

@@ -9,13 +9,28 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import wraps
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import click
 
 from recorder.errors import UsageError
 
-__all__ = ["Access", "Life", "access", "announce", "listening_on", "raise_file_limit", "say", "settle", "url_of"]
+__all__ = [
+    "CAUGHT",
+    "Access",
+    "Life",
+    "access",
+    "announce",
+    "listening_on",
+    "raise_file_limit",
+    "say",
+    "settle",
+    "signals_given_back",
+    "url_of",
+]
+
+#: The signals that a server ends by.
+CAUGHT: Final = (signal.SIGINT, signal.SIGTERM)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -128,6 +143,18 @@ def settle() -> None:
     gc.freeze()
 
 
+@contextlib.contextmanager
+def signals_given_back() -> Iterator[None]:
+    """Afterwards signals are heard by whoever heard them before. (uvloop leaves handlers behind that do nothing.)"""
+    before = {number: signal.getsignal(number) for number in CAUGHT}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler is not None:  # None: it was not set from Python, and cannot be
+                signal.signal(number, handler)
+
+
 class Life:
     """A server's life between its start and its end: waits for a signal, or runs a program.
 
@@ -143,7 +170,7 @@ class Life:
     def catch_signals(self) -> None:
         """From now on signals are heard here."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in CAUGHT:
             with contextlib.suppress(NotImplementedError):  # Windows
                 loop.add_signal_handler(number, self._signalled, number)
 

@@ -6,6 +6,7 @@ tried again; what was not read when the process ends is read by the next one.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -46,6 +47,8 @@ class Readings:
         self._unread: list[Ended] = []
         self._barriers: list[threading.Event] = []
         self._stopping = False
+        self._over = False
+        self._unfinished = False
         self._failing = False
         self._more = False
 
@@ -58,13 +61,18 @@ class Readings:
                 self._thread.start()
 
     def flush(self, timeout: float | None) -> bool:
-        """Wait until everything added so far has its reading. False when `timeout` seconds were not enough."""
+        """Wait until everything added so far has its reading. False when `timeout` seconds were not enough.
+
+        Once the thread has ended there is nothing to wait for; False where it could not read everything.
+        """
+        barrier = threading.Event()
         with self._lock:
             if self._thread is None:
                 return True
-        barrier = threading.Event()
-        self._queue.put(barrier)
-        return barrier.wait(timeout)
+            if self._over:
+                return not self._unfinished
+            self._queue.put(barrier)
+        return barrier.wait(timeout) and not self._unfinished
 
     def close(self, timeout: float | None) -> bool:
         """Read what was added, then stop. False when there was not enough time."""
@@ -83,8 +91,19 @@ class Readings:
             while not self._cycle():
                 pass
         finally:
+            self._release()
             if self._store is not None:
                 self._store.close()
+
+    def _release(self) -> None:
+        """Nobody waits for a thread that has ended."""
+        with self._lock:
+            self._over, self._unfinished = True, self._failing
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    self._take(self._queue.get_nowait())
+        for barrier in self._barriers:
+            barrier.set()
 
     def _cycle(self) -> bool:
         """Take what is queued and read for a while. True when the thread is to stop."""

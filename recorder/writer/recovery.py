@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from uuid import UUID
 
 from ..capture import seal_interrupted
@@ -24,8 +23,10 @@ def recover(store: Store) -> list[UUID]:
         recording = store.recording(recording_id)
         if recording.ending is None:
             row, ending = seal_interrupted(recording, store.events(recording_id))
-            # A Conflict: its writer was alive after all, or another end is there by now.
-            with contextlib.suppress(Conflict):
+            try:
                 store.append([Append(recording_id=recording_id, rows=[row], ending=ending)])
+            except Conflict:  # another end is there by now; or none, as its writer was alive after all
+                if store.recording(recording_id).ending is None:
+                    continue
         closed.append(recording_id)
     return closed
