@@ -63,7 +63,7 @@ class Postgres:
             "listen_addresses=127.0.0.1",
             f"unix_socket_directories={self.folder}",
             "logging_collector=off",
-            "autovacuum=off",  # its snapshots would keep dead rows from a VACUUM, whenever it happens to run
+            "autovacuum_naptime=86400",  # its snapshots would keep dead rows from a VACUUM, whenever it happens to run
             *settings,
         )
         data = ["--pgdata", str(self.data), "--username", "postgres", "--auth", "trust"]
