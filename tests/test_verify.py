@@ -205,6 +205,24 @@ def test_every_bit_that_flips_in_the_file_is_found_or_changes_nothing(held: Held
     assert found
 
 
+def test_an_index_that_leads_back_is_said_and_not_followed_for_ever(held: Held) -> None:
+    """One bit in the key of a recording, wherever it stands: the list of recordings goes in no circle."""
+    Store.open(held.path).close()
+    whole, wanted = held.path.read_bytes(), sorted(held.ids.values())[-3].bytes
+    said, at = [], whole.find(wanted)
+    while at >= 0:
+        flipped = bytearray(whole)
+        flipped[at + 1] ^= 4
+        clear(held.path)
+        held.path.write_bytes(flipped)
+        try:
+            assert held.codes(held.line)
+        except StoreError as error:
+            said.append(str(error))
+        at = whole.find(wanted, at + 1)
+    assert any("leads back" in each for each in said)
+
+
 # -- attacks on the structure ------------------------------------------------------------------------------------------
 
 

@@ -18,6 +18,7 @@ from recorder.schema import events, readings, recordings
 from recorder.store import erasing, finding, links, lists, log, reaching, scanning
 from recorder.store.backend import Backend
 from recorder.store.postgresql import PostgreSQL
+from recorder.store.refusals import require_onward
 from recorder.store.rows import indexable, to_reading, to_recording
 from recorder.store.sqlite import SQLite
 from recorder.store.statements import OPEN_LEASES, id_parameter, recording_rows
@@ -162,6 +163,7 @@ class Store:
             with self._backend.read() as connection:
                 page, more = self._backend.select_events(connection, recording_id, start, kinds or (), _PAGE_BYTES)
             if page:
+                require_onward(self._backend.display, (page[-1].position,), (start - 1,))
                 start = page[-1].position + 1
             yield from page
 

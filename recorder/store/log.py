@@ -17,6 +17,7 @@ from sqlalchemy.types import NullType
 from recorder.digest import leaf_of
 from recorder.schema import endings, logged
 from recorder.store.backend import Backend
+from recorder.store.refusals import require_onward
 from recorder.store.scanning import as_id
 
 __all__ = ["Logged", "leaves", "log_sealed", "logged_after"]
@@ -66,6 +67,7 @@ def log_sealed(backend: Backend) -> int:
             found = connection.execute(_UNLOGGED if after is None else _UNLOGGED_AFTER, given).all()
             if not found:
                 return count
+            require_onward(backend.display, (found[-1].key,), None if after is None else (after,))
             batch = connection.execute(select(func.coalesce(func.max(logged.c.batch), 0))).scalar_one() + 1
             rows = [
                 {"recording_id": recording_id, "batch": batch, "leaf": leaf_of(recording_id, row.seal)}
@@ -100,8 +102,10 @@ def logged_after(backend: Backend, after: Logged | None, limit: int = PAGE) -> l
 
 def leaves(backend: Backend) -> Iterator[tuple[UUID | None, Any]]:
     """The log from its beginning: each recording's id (None where it is none) and its leaf, as they are stored."""
-    found: list[Logged] = []
-    while found := logged_after(backend, found[-1] if found else None):
+    last: Logged | None = None
+    while found := logged_after(backend, last):
+        require_onward(backend.display, found[-1][:2], None if last is None else last[:2])
+        last = found[-1]
         for each in found:
             yield each.recording_id, each.leaf
         if len(found) < PAGE:

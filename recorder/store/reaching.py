@@ -16,6 +16,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, or_, select
 
 from recorder.schema import events, readings, recordings, tags
 from recorder.store.backend import Backend
+from recorder.store.refusals import require_onward
 from recorder.store.rows import indexable
 from recorder.store.statements import in_parts
 from recorder.store.values import path_of
@@ -182,6 +183,7 @@ def live_values(backend: Backend) -> Iterator[bytes]:
             ids = list(connection.execute(page).scalars())
             if not ids:
                 return
+            require_onward(backend.display, (ids[-1],), None if after is None else (after,))
             for table, names in _TEXTS:
                 columns = [table.c[name] for name in names]
                 some = or_(*(column.is_not(None) for column in columns))

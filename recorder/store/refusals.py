@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from typing import Final
+from typing import Any, Final
+from uuid import UUID
 
 from recorder.errors import NotAStore, StoreError, StoreUnavailable
 
-__all__ = ["failure"]
+__all__ = ["failure", "require_onward"]
 
 #: What a primary result code of SQLite means for the user (sqlite.org/rescode.html).
 _TOLD: Final[tuple[tuple[set[int], type[StoreError], str], ...]] = (
@@ -35,6 +36,25 @@ _TOLD: Final[tuple[tuple[set[int], type[StoreError], str], ...]] = (
         "is damaged, or the disk cannot read it; look at the disk, keep a copy, and restore the last good one",
     ),
 )
+
+
+#: How SQLite orders values of different types. PostgreSQL has one type in a column.
+_ORDER: Final[tuple[tuple[type, ...], ...]] = ((type(None),), (int, float), (str,), (bytes, UUID))
+
+
+def _place(value: Any) -> tuple[Any, ...]:
+    """What orders values as the database does, whatever somebody wrote into a column."""
+    rank = next(number for number, types in enumerate(_ORDER) if isinstance(value, types))
+    return (rank, 0 if value is None else value)
+
+
+def require_onward(where: str, last: tuple[Any, ...], before: tuple[Any, ...] | None) -> None:
+    """Raise StoreError where a page of a table ends no further than the one before it.
+
+    In a damaged file the index that pages are read by may lead back, and who follows it would never come to an end.
+    """
+    if before is not None and [*map(_place, last)] <= [*map(_place, before)]:
+        raise StoreError(f"{where} is damaged: an index of it leads back; keep a copy, and restore the last good one")
 
 
 def failure(where: str, cause: BaseException | None) -> StoreError:

@@ -23,6 +23,7 @@ from recorder.errors import StoreUnavailable
 from recorder.recording import Erasure
 from recorder.schema import endings, erasures, events, leases, logged, readings, recordings, tags
 from recorder.store.backend import Backend
+from recorder.store.refusals import require_onward
 
 __all__ = [
     "EVERYTHING",
@@ -136,6 +137,7 @@ def scan(backend: Backend, scope: Scope) -> Iterator[Scanned]:
             found = _next_keys(connection, after, scope.since)
             if not found:
                 return
+            require_onward(backend.display, (found[-1],), None if after is None else (after,))
             spans = [(found[0], found[-1])] if scope.since is None else [(key, key) for key in found]
             for first, last in spans:
                 yield from _group(backend, connection, first, last)
