@@ -735,6 +735,8 @@ def test_nobody_waits_for_readings_whose_thread_has_ended(path: Path) -> None:
             readings.add([])
         assert readings.close(30)
         assert readings.flush(None) is expected
+        readings.add([])  # which nobody reads any more
+        assert readings.flush(None) is False
 
 
 # -- the life of a handle ----------------------------------------------------------------------------------------------

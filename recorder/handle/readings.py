@@ -59,6 +59,8 @@ class Readings:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="recorder-reader", daemon=True)
                 self._thread.start()
+            elif self._over:
+                self._unfinished = True  # by who comes next
 
     def flush(self, timeout: float | None) -> bool:
         """Wait until everything added so far has its reading. False when `timeout` seconds were not enough.
@@ -97,11 +99,15 @@ class Readings:
 
     def _release(self) -> None:
         """Nobody waits for a thread that has ended."""
+        late: list[_Item] = []
         with self._lock:
-            self._over, self._unfinished = True, self._failing
             with contextlib.suppress(queue.Empty):
                 while True:
-                    self._take(self._queue.get_nowait())
+                    late.append(self._queue.get_nowait())
+            self._over = True
+            self._unfinished = self._failing or any(isinstance(item, list) for item in late)
+        for item in late:
+            self._take(item)
         for barrier in self._barriers:
             barrier.set()
 

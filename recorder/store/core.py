@@ -163,7 +163,7 @@ class Store:
             with self._backend.read() as connection:
                 page, more = self._backend.select_events(connection, recording_id, start, kinds or (), _PAGE_BYTES)
             if page:
-                require_onward(self._backend.display, (page[-1].position,), (start - 1,))
+                require_onward(self._backend.display, page[-1].position, start - 1)
                 start = page[-1].position + 1
             yield from page
 

@@ -67,7 +67,7 @@ def log_sealed(backend: Backend) -> int:
             found = connection.execute(_UNLOGGED if after is None else _UNLOGGED_AFTER, given).all()
             if not found:
                 return count
-            require_onward(backend.display, (found[-1].key,), None if after is None else (after,))
+            require_onward(backend.display, found[-1].key, after)
             batch = connection.execute(select(func.coalesce(func.max(logged.c.batch), 0))).scalar_one() + 1
             rows = [
                 {"recording_id": recording_id, "batch": batch, "leaf": leaf_of(recording_id, row.seal)}

@@ -183,7 +183,7 @@ def live_values(backend: Backend) -> Iterator[bytes]:
             ids = list(connection.execute(page).scalars())
             if not ids:
                 return
-            require_onward(backend.display, (ids[-1],), None if after is None else (after,))
+            require_onward(backend.display, ids[-1], after)
             for table, names in _TEXTS:
                 columns = [table.c[name] for name in names]
                 some = or_(*(column.is_not(None) for column in columns))

@@ -43,17 +43,19 @@ _ORDER: Final[tuple[tuple[type, ...], ...]] = ((type(None),), (int, float), (str
 
 
 def _place(value: Any) -> tuple[Any, ...]:
-    """What orders values as the database does, whatever somebody wrote into a column."""
+    """What orders values, or rows of them, as the database does, whatever somebody wrote into a column."""
+    if isinstance(value, tuple):
+        return tuple(map(_place, value))
     rank = next(number for number, types in enumerate(_ORDER) if isinstance(value, types))
     return (rank, 0 if value is None else value)
 
 
-def require_onward(where: str, last: tuple[Any, ...], before: tuple[Any, ...] | None) -> None:
-    """Raise StoreError where a page of a table ends no further than the one before it.
+def require_onward(where: str, last: Any, before: Any) -> None:
+    """Raise StoreError where a page of a table ends no further than the one before it (None: it is the first).
 
     In a damaged file the index that pages are read by may lead back, and who follows it would never come to an end.
     """
-    if before is not None and [*map(_place, last)] <= [*map(_place, before)]:
+    if before is not None and _place(last) <= _place(before):
         raise StoreError(f"{where} is damaged: an index of it leads back; keep a copy, and restore the last good one")
 
 

@@ -137,7 +137,7 @@ def scan(backend: Backend, scope: Scope) -> Iterator[Scanned]:
             found = _next_keys(connection, after, scope.since)
             if not found:
                 return
-            require_onward(backend.display, (found[-1],), None if after is None else (after,))
+            require_onward(backend.display, found[-1], after)
             spans = [(found[0], found[-1])] if scope.since is None else [(key, key) for key in found]
             for first, last in spans:
                 yield from _group(backend, connection, first, last)
